@@ -32,7 +32,8 @@ class Domain(StrEnum):
 class Variable:
     """A named random array. Its entries are the coordinates `start … start + size − 1`.
 
-    `stands_for` names the matrix query whose own Gaussian this variable carries (`inverse`, `solve`); it is empty for a
+    `entries`, when it is given, lists the entries (flat, sorted) that are still there: conditioning and marginalising take
+    entries out, and those that stay keep their names. `stands_for` names the matrix query whose own Gaussian this variable carries (`inverse`, `solve`); it is empty for a
     variable of the user's model.
     """
 
@@ -42,9 +43,12 @@ class Variable:
     start: int
     span: Span | None = None
     stands_for: str = ""
+    entries: IntArray | None = field(default=None, compare=False)
 
     @property
     def size(self) -> int:
+        if self.entries is not None:
+            return int(self.entries.size)
         size = 1
         for n in self.shape:
             size *= n
@@ -58,6 +62,8 @@ class Variable:
         """The user's name of entry `k` (counted from 0 within the variable): `x[3]`, `W[1, 2]`, `mu`."""
         if not self.shape:
             return self.name
+        if self.entries is not None:
+            k = int(self.entries[k])
         return f"{self.name}[{', '.join(str(int(i)) for i in np.unravel_index(k, self.shape))}]"
 
 
@@ -354,6 +360,22 @@ class Energy:
                 if best is None or origin.coordinates.size < best.coordinates.size:
                     best = origin
         return best
+
+
+def restrict_variables(variables: Sequence[Variable], keep: IntArray) -> tuple[Variable, ...]:
+    """The variables that are left when only the coordinates `keep` (sorted) stay; those left with nothing are gone."""
+    kept = []
+    start = 0
+    for v in variables:
+        low, high = np.searchsorted(keep, [v.start, v.stop])
+        inside = keep[low:high] - v.start
+        if inside.size == 0:
+            continue
+        entries = inside if v.entries is None else v.entries[inside]
+        whole = v.entries is None and inside.size == v.size
+        kept.append(replace(v, start=start, entries=None if whole else frozen(entries, np.int64)))
+        start += inside.size
+    return tuple(kept)
 
 
 def identity_form(variable: Variable, n: int) -> Form:
