@@ -1,0 +1,232 @@
+"""Text to syntax tree: the LALR machine, and how it goes on after an error.
+
+The table comes from `spu.lark`; the machine is here, thirty lines, rather than lark's, because it keeps tokens as plain
+tuples, skips the long chains of one-symbol rules by memory, and can start afresh at the next statement after an error.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from spucc.diagnostics import Diagnostic, SpuccError
+from spucc.grammar import source, syntax_errors, tree
+from spucc.grammar.builder import MAX_DEPTH, Builder
+from spucc.grammar.scanner import Scanner, Token
+from spucc.grammar.table import END, Table, load
+
+__all__ = ["MAX_DEPTH", "parse", "parse_or_raise"]
+
+# Further errors are hardly read, and a binary file would bring millions.
+MAX_ERRORS = 100
+
+# A statement can begin in the states that know what to do with this token, and in no other.
+_BEGINS = "let"
+
+table = cache(load)
+
+
+def parse(text: str, file: str) -> tuple[tree.Program, list[Diagnostic]]:
+    """The program that a text holds and every syntax error in it, in order; statements at fault are left out."""
+    too_large = source.too_large(len(text), file)
+    if too_large is not None:
+        return tree.Program(tree.Span(file, 1, 1, 1, 1), ()), [too_large]
+    with _collector_paused(len(text)):
+        return _Machine(table(), source.normalised(text), file).run()
+
+
+def parse_or_raise(text: str, file: str) -> tree.Program:
+    """The program that a text holds; a `SpuccError` with all syntax errors if there are any."""
+    program, diagnostics = parse(text, file)
+    if diagnostics:
+        raise SpuccError(diagnostics)
+    return program
+
+
+@contextmanager
+def _collector_paused(size: int) -> Iterator[None]:
+    """A growing tree has no garbage; the collector would walk it again and again."""
+    if size < 20_000 or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+class _Machine:
+    def __init__(self, table: Table, text: str, file: str) -> None:
+        self.table = table
+        self.file = file
+        self.text = text
+        self.scanner = Scanner(text, file)
+        self.builder = Builder(file)
+        self.states: list[int] = [table.start]
+        self.values: list[Any] = []
+        self.diagnostics: list[Diagnostic] = self.builder.faults
+        self.last: Token = ("SEP", "", 1, 1)  # the token before the one at hand
+        self._reductions = [
+            (rule.origin, rule.size, getattr(self.builder, rule.action) if rule.action else None)
+            for rule in table.rules
+        ]
+        self._chains = _chains(table)
+
+    def run(self) -> tuple[tree.Program, list[Diagnostic]]:
+        tokens = self.scanner.tokens()
+        statements: tuple[tree.Statement, ...] = ()
+        for token in tokens:
+            if not self.feed(token):
+                self.recover(token, tokens)
+                if len(self.diagnostics) >= MAX_ERRORS:
+                    break
+            self.last = token
+        else:
+            statements = self.values[0]
+        end = (END, "", self.last[2], self.last[3])
+        span = tree.Span(self.file, 1, 1, end[2], max(end[3], 1))
+        found = sorted(self.diagnostics, key=lambda d: (d.span.line, d.span.column) if d.span else (0, 0))
+        return tree.Program(span, statements, tuple(self.scanner.comments)), found
+
+    def feed(self, token: Token) -> bool:
+        """Take one token in, reducing what it completes. False, if no program goes on with it here."""
+        kind = token[0]
+        states, values = self.states, self.values
+        actions, gotos = self.table.actions, self.table.gotos
+        while True:
+            state = states[-1]
+            action = actions[state].get(kind)
+            if action is None:
+                return False
+            if action >= 0:
+                states.append(action)
+                values.append(token)
+                return True
+            origin, size, method = self._reductions[-action - 1]
+            if method is None:
+                key = (states[-2], state, kind)
+                after = self._chains.get(key)
+                if after is None:
+                    after = self._chains[key] = self._chain(key)
+                states[-1] = after
+                continue
+            if size:
+                made = method(*values[-size:])
+                del states[-size:]
+                values[-size:] = (made,)
+            else:
+                values.append(method())
+            state = gotos[states[-1]][origin]
+            states.append(state)
+            if state == self.table.end:
+                return True
+
+    def _chain(self, key: tuple[int, int, str]) -> int:
+        """Where a run of one-symbol rules ends that begins in a state, above another, before a token."""
+        below, state, kind = key
+        while True:
+            action = self.table.actions[state].get(kind, 0)
+            if action >= 0:
+                return state
+            origin, _, method = self._reductions[-action - 1]
+            if method is not None:
+                return state
+            state = self.table.gotos[below][origin]
+
+    def recover(self, token: Token, tokens: Iterator[Token]) -> None:
+        """Report a token that does not fit, drop its statement, and go to where the next one can begin."""
+        base = self._statement()
+        first = self._first(base, token)
+        self._report(token, base, first)
+        del self.states[base + 1 :]
+        del self.values[base:]
+        depth = 0
+        previous = token
+        while True:
+            kind = token[0]
+            if kind == "{":
+                if depth == 0 and (first in ("for", "if", "else") or self._ends_line(token)):
+                    for stand_in in ("if", "true", "{"):  # the block's own statements are still worth reading
+                        self.feed((stand_in, stand_in, token[2], token[3]))
+                    return
+                depth += 1
+            elif kind == "}" and depth > 0:
+                depth -= 1
+            elif depth == 0 and kind in ("SEP", "}", END) and self.feed(token):
+                return
+            elif kind == END:
+                self.values[:] = [self.values[0] if self.values else ()]
+                return
+            previous = token
+            following = next(tokens, None)
+            if following is None:
+                return
+            self.last, token = previous, following
+
+    def _statement(self) -> int:
+        """The place in the stack of states where the statement at hand began."""
+        base = len(self.states) - 1
+        while _BEGINS not in self.table.actions[self.states[base]]:
+            base -= 1
+        return base
+
+    def _first(self, base: int, token: Token) -> str:
+        """The text of the first token of the statement at hand."""
+        if len(self.values) == base:
+            return token[1]
+        first = self.values[base]
+        if type(first) is tuple:
+            return str(first[1])
+        span = first.span if isinstance(first, tree.Node) else None
+        return first.id if isinstance(first, tree.Name) and span else ""
+
+    def _ends_line(self, token: Token) -> bool:
+        """Whether nothing but a comment follows an opening brace on its line: then it opens a block."""
+        begin = source.offset(self.text, token[2], token[3]) + 1
+        stop = self.text.find("\n", begin)
+        rest = self.text[begin : stop if stop >= 0 else len(self.text)].strip()
+        return not rest or rest[0] == "#"
+
+    def _report(self, token: Token, base: int, first: str) -> None:
+        if token[0] == "ERROR":
+            assert self.scanner.fault is not None
+            self.diagnostics.append(self.scanner.fault)
+            return
+        symbols = [self.table.symbols[s] for s in self.states[base + 1 :]]
+        situation = syntax_errors.Situation(
+            tuple(symbols), first, self.last, token, self.file, tuple(self._expected())
+        )
+        self.diagnostics.append(syntax_errors.name(situation))
+
+    def _expected(self) -> Iterator[str]:
+        """The kinds of token with which the program could go on, found by trying each on a copy of the states."""
+        for kind in sorted(self.table.actions[self.states[-1]]):
+            states = list(self.states)
+            while True:
+                action = self.table.actions[states[-1]].get(kind)
+                if action is None:
+                    break
+                if action >= 0:
+                    yield kind
+                    break
+                rule = self.table.rules[-action - 1]
+                if rule.size:
+                    del states[-rule.size :]
+                if rule.origin == "program":
+                    yield kind
+                    break
+                states.append(self.table.gotos[states[-1]][rule.origin])
+
+
+@cache
+def _known_chains() -> dict[tuple[int, int, str], int]:
+    return {}
+
+
+def _chains(_table: Table) -> dict[tuple[int, int, str], int]:
+    """The memory of `_Machine._chain`, shared by all parses of the process."""
+    return _known_chains()
