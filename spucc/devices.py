@@ -1,0 +1,393 @@
+"""Finding a device by its name, file or parameters, and checking the file.
+
+A target is one of
+    spu8                       a built-in device: `spucc/targets/devices/*.toml`, or a third party's (entry points `spucc.devices`)
+    ./boards/mine.toml         a device file
+    king(12,12)                a lattice by its numbers
+followed, if wanted, by changes in braces: `spu8{bits=10 coupling.max=2e-9}`. `bits` sets the self bank and the couplers;
+any other field goes by its dotted name.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from spucc.arrays import frozen
+from spucc.device import Bank, Calibration, Device, DeviceSpec, Family, Topology
+from spucc.diagnostics import Diagnostic, Span, SpuccError, did_you_mean, fail
+from spucc.topology import KINDS, OFFSET_RULES, beside, build, read_arrays
+
+# The device whose figures a lattice by parameters starts from.
+_BASE = {
+    Family.CAPACITIVE: "grid-16x16",
+    Family.RESISTIVE: "resistive-64",
+    Family.PBIT: "king-cmos",
+    Family.IDEAL: "ideal",
+}
+_NUMBERS = {
+    "complete": ("nodes",),
+    "grid": ("rows", "cols"),
+    "king": ("rows", "cols"),
+    "torus": ("rows", "cols"),
+    "bipartite": ("rows", "cols"),
+    "offset": ("rows", "cols"),
+    "chimera": ("rows", "cols", "shore"),
+    "pegasus": ("rows",),
+}
+_TARGET = re.compile(r"\s*(?P<base>[^{}]*?)\s*(?:\{(?P<changes>[^{}]*)\})?\s*\Z", re.DOTALL)
+_CALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\s*\((?P<numbers>[\d\s,]*)\)\Z")
+
+
+def load_device(name_or_path: str) -> Device:
+    """The device that a target names; see the module's docstring for the forms.
+
+    Raises E0501 for an unknown name, E0502 for a file that is not there or not TOML, E0503 for a field that is not right (with
+    its line), E0504 for an impossible graph, E0505 for parameters that cannot be read, E0506 for a bad file beside the TOML.
+    """
+    match = _TARGET.match(name_or_path)
+    if match is None:
+        fail("E0505", f"cannot read the target `{name_or_path}`", help="write name{field=value field=value}")
+    base, changes = match["base"], match["changes"]
+    call = _CALL.match(base)
+    table, file, folder = _lattice(call, changes or "") if call else _find(base)
+    if changes is not None:
+        _change(table, changes)
+        table["name"] = name_or_path.strip()
+    return _device(table, file, folder)
+
+
+def list_devices() -> list[tuple[str, str]]:
+    """(name, one-line description) of every built-in and installed device, in the order of their names."""
+    return [(name, str(tomllib.loads(read()).get("description", ""))) for name, read in sorted(_shelf().items())]
+
+
+def parametrised_targets() -> list[tuple[str, str]]:
+    """(form, what it is) of every lattice that `load_device` makes from numbers."""
+    forms = [(f"{kind}({','.join(numbers)})", _sentence(KINDS[kind].__doc__)) for kind, numbers in _NUMBERS.items()]
+    return forms + [(f"{name}(rows,cols)", f"offset lattice with the rules {rules}") for name, rules in OFFSET_RULES.items()]
+
+
+def device_schema() -> dict[str, Any]:
+    """The JSON Schema of a device file, as published in `targets/devices/schema.json`."""
+    schema = msgspec.json.schema(DeviceSpec)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "spucc device", **schema}
+
+
+def check_device(table: Mapping[str, Any], text: str = "", file: str = "") -> DeviceSpec:
+    """A device file's content, checked field by field. Raises E0503 with the line in `text` of everything that is wrong."""
+    try:
+        spec = msgspec.convert(table, DeviceSpec)
+    except msgspec.ValidationError as error:
+        raise SpuccError(_field_error(str(error), table, text, file)) from None
+    found = [
+        Diagnostic("E0503", title, _line_span(path, text, file), help=way) for path, title, way in _faults(spec, table)
+    ]
+    if found:
+        raise SpuccError(found)
+    return spec
+
+
+# --- where files are ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _shelf() -> dict[str, Any]:
+    """A function that reads the text of each device that goes by name. Built-in names cannot be taken by others."""
+    shelf: dict[str, Any] = {}
+    for entry in metadata.entry_points(group="spucc.devices"):
+        # An entry point names a package that holds *.toml files; reading its data does not run the device's code.
+        for item in resources.files(entry.value.partition(":")[0]).iterdir():
+            if item.name.endswith(".toml"):
+                shelf[item.name.removesuffix(".toml")] = item.read_text
+    for item in resources.files("spucc.targets.devices").iterdir():
+        if item.name.endswith(".toml"):
+            shelf[item.name.removesuffix(".toml")] = item.read_text
+    return shelf
+
+
+def _find(name: str) -> tuple[dict[str, Any], tuple[str, str], Path | None]:
+    """The table of a named device or of a file, its (file, text), and the folder of a user's file."""
+    shelf = _shelf()
+    if name in shelf:
+        text = shelf[name]()
+        return _parse(text, f"{name}.toml"), (f"{name}.toml", text), None
+    path = Path(name)
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
+            fail("E0502", f"cannot read the device file `{name}`: {reason}", help=near or "`spucc targets` lists the built-in ones")
+        return _parse(text, name), (name, text), path.parent
+    known = [*shelf, *_NUMBERS, *OFFSET_RULES]
+    near = did_you_mean(name, known)
+    if name in _NUMBERS or name in OFFSET_RULES:
+        numbers = _NUMBERS.get(name, ("rows", "cols"))
+        near = f"give its size: `{name}({','.join('4' for _ in numbers)})` ({', '.join(numbers)})"
+    hint = "`spucc targets` lists the devices; a device file is given by its path"
+    fail("E0501", f"there is no target `{name}`", help=f"{near} {hint}".strip() if near else hint)
+
+
+def _parse(text: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        line, column = (int(place[1]), int(place[2])) if place else (text.count("\n") + 1, 1)
+        said = str(error).partition(" (at ")[0]
+        span = Span(file, line, column, line, column + 1)
+        fail("E0502", f"the device file is not TOML: {said}", span, help="see https://toml.io for the notation")
+
+
+# --- lattices by parameters -----------------------------------------------------------------------------------------------
+
+
+def _lattice(call: re.Match[str], changes: str) -> tuple[dict[str, Any], tuple[str, str], None]:
+    """A lattice's table: the figures of its family's base device with another topology."""
+    kind, numbers = call["kind"].lower(), [int(n) for n in re.findall(r"\d+", call["numbers"])]
+    fields = _NUMBERS.get(kind, ("rows", "cols") if kind in OFFSET_RULES else None)
+    if fields is None:
+        near = did_you_mean(kind, [*_NUMBERS, *OFFSET_RULES]) or f"lattices are {', '.join([*_NUMBERS, *OFFSET_RULES])}"
+        fail("E0501", f"there is no lattice `{kind}`", help=near)
+    least = len(fields) - ("shore" in fields)
+    if not least <= len(numbers) <= len(fields):
+        fail("E0505", f"`{kind}` takes {', '.join(fields)}; {len(numbers)} numbers were given", help=f"write {kind}({','.join(['4'] * least)})")
+    family = Family.PBIT if kind in OFFSET_RULES or kind == "offset" else Family.CAPACITIVE
+    for key, value in _settings(changes):
+        if key == "family":
+            family = _as_family(value)
+    base = _BASE.get(family)
+    if base is None or base not in _shelf():
+        fail("E0505", f"a lattice cannot be of the family `{family}`", help=f"families: {', '.join(f for f in _BASE)}")
+    table, file, _ = _find(base)
+    topology: dict[str, Any] = {"kind": "offset" if kind in OFFSET_RULES else kind, **dict(zip(fields, numbers))}
+    if kind in OFFSET_RULES:
+        topology["rules"] = [list(rule) for rule in OFFSET_RULES[kind]]
+    table |= {"name": call[0], "family": str(family), "topology": topology, "dead": {}}
+    table["description"] = f"{call[0]}, with the figures of {base}"
+    return table, file, None
+
+
+def _as_family(text: str) -> Family:
+    try:
+        return Family(text)
+    except ValueError:
+        fail("E0505", f"there is no family `{text}`", help=did_you_mean(text, list(Family)) or f"families: {', '.join(Family)}")
+
+
+def _settings(changes: str) -> Iterator[tuple[str, str]]:
+    for item in re.split(r"[\s,]+", changes.strip()):
+        if item:
+            key, equals, value = item.partition("=")
+            if not equals or not key or not value:
+                fail("E0505", f"cannot read `{item}` in the target's braces", help="write field=value, separated by spaces")
+            yield key, value
+
+
+def _change(table: dict[str, Any], changes: str) -> None:
+    """Write the changes of a target's braces into the file's table."""
+    for key, raw in _settings(changes):
+        value: Any = raw
+        if key == "rules" or key == "topology.rules":
+            try:
+                value = [[int(n) for n in rule.split(":")] for rule in raw.split("+")]
+            except ValueError:
+                fail("E0505", f"cannot read the rules `{raw}`", help="write rules=0:1+4:1")
+        else:
+            try:
+                value = tomllib.loads(f"v={raw}")["v"]
+            except tomllib.TOMLDecodeError:
+                value = raw
+        # Levels would hide the bits that the user asks for.
+        paths = {"bits": ["ground.bits", "coupling.bits"], "rules": ["topology.rules"]}.get(key, [key])
+        for path in paths:
+            *sections, last = path.split(".")
+            at = table
+            for section in sections:
+                at = at.setdefault(section, {})
+                if not isinstance(at, dict):
+                    fail("E0505", f"`{key}` is no field of a device", help=f"`{section}` has no fields of its own")
+            at[last] = value
+            if last == "bits":
+                at.pop("levels", None)
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------------
+
+
+def _device(table: dict[str, Any], file: tuple[str, str], folder: Path | None) -> Device:
+    spec = check_device(table, file[1], file[0])
+    try:
+        topology = build(spec.topology, folder)
+        calibration = _calibration(spec, topology, folder)
+        _check_dead(spec, topology)
+    except SpuccError as error:
+        span = _line_span("topology", file[1], file[0])
+        raise SpuccError([d if d.span else replace(d, span=span) for d in error.diagnostics]) from None
+    return Device(spec, topology, calibration)
+
+
+def _check_dead(spec: DeviceSpec, topology: Topology) -> None:
+    n = topology.nodes
+    if n is None:
+        if spec.dead.cells or spec.dead.couplers:
+            fail("E0504", "a device without a fixed number of cells cannot have dead ones", help="remove [dead]")
+        return
+    for cell in spec.dead.cells:
+        if not 0 <= cell < n:
+            fail("E0504", f"dead cell {cell} is not on the device", help=f"its cells are 0 … {n - 1}")
+    if spec.dead.couplers:
+        pairs = np.asarray(spec.dead.couplers, dtype=np.int64)
+        key = topology.edges[:, 0] * n + topology.edges[:, 1]
+        missing = ~np.isin(pairs.min(axis=1) * n + pairs.max(axis=1), key)
+        if missing.any():
+            i, j = pairs[missing][0]
+            fail("E0504", f"dead coupler ({i}, {j}) is not on the device", help="each entry is a pair of coupled cells")
+
+
+def _calibration(spec: DeviceSpec, topology: Topology, folder: Path | None) -> Calibration:
+    """The tables of the file that `calibration` names (`.npz` or `.json`), each of its proper shape."""
+    if spec.calibration is None:
+        return Calibration()
+    path = beside(folder, spec.calibration, "calibration")
+    cells, couplers = topology.nodes or 0, topology.edges.shape[0]
+    shapes: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("resistance", "inductance", "series_resistance", "stray_ground"), (cells,)),
+        "stray_coupling": (couplers,),
+        "ground_levels": (cells, spec.ground.codes),
+        "coupling_levels": (couplers, spec.coupling.codes),
+    }
+    tables = read_arrays(path)
+    for name, values in tables.items():
+        if name not in shapes:
+            near = did_you_mean(name, shapes) or f"it may hold {', '.join(shapes)}"
+            fail("E0506", f"`{path.name}` holds an unknown table `{name}`", help=near)
+        if values.shape != shapes[name]:
+            fail("E0506", f"`{name}` in `{path.name}` has the shape {values.shape}", help=f"it has to be {shapes[name]}")
+        if not np.issubdtype(values.dtype, np.number) or not (np.isfinite(values) & (values >= 0)).all():
+            fail("E0506", f"`{name}` in `{path.name}` holds values that are not finite and ≥ 0", help="measure them again")
+    return Calibration(**{name: frozen(values) for name, values in tables.items()})
+
+
+def _faults(spec: DeviceSpec, table: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(field, what is wrong, the way out) of everything that the types alone do not say."""
+    for name in ("ground", "coupling", "bias", "quartic"):
+        bank = getattr(spec, name)
+        if bank is not None:
+            yield from _bank_faults(name, bank)
+    if spec.circuit.theta_min > spec.circuit.theta_max:
+        yield "circuit.theta_min", "theta_min is above theta_max", "swap them"
+    if spec.noise.hold not in ("held", "linear"):
+        yield "noise.hold", f"noise.hold is `{spec.noise.hold}`", "it is `held` or `linear`"
+    if spec.family.springs and spec.ground.signed:
+        yield "ground.signed", "a ground capacitor cannot be negative", "remove `signed` from [ground]"
+    if spec.adc.bits is not None and not 1 <= spec.adc.bits <= 64:
+        yield "adc.bits", f"an ADC of {spec.adc.bits} bits", "it takes 1 to 64"
+    known = set(_paths(msgspec.to_builtins(spec)))
+    for path in spec.provenance:
+        if path not in known:
+            near = did_you_mean(path, known) or "name the field by its dotted path: `circuit.resistance`"
+            yield "provenance", f"provenance of `{path}`, which is no field of the file", near
+
+
+def _paths(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in table.items():
+        yield prefix + key
+        if isinstance(value, Mapping) and key != "provenance":
+            yield from _paths(value, f"{prefix}{key}.")
+
+
+def _bank_faults(name: str, bank: Bank) -> Iterator[tuple[str, str, str]]:
+    if bank.bits is not None and bank.levels is not None:
+        yield f"{name}.levels", f"[{name}] has both bits and levels", "give one of them"
+    if bank.levels is not None:
+        steps = np.diff(bank.levels)
+        if len(bank.levels) < 1 or not np.isfinite(bank.levels).all() or (steps <= 0).any():
+            yield f"{name}.levels", f"the levels of [{name}] do not increase", "list one or more finite values, least first"
+        elif bank.levels[0] < 0:
+            yield f"{name}.levels", f"[{name}] has a level below 0", "levels are magnitudes; `signed = true` adds the signs"
+        return
+    if bank.min < 0 or not np.isfinite(bank.min):
+        yield f"{name}.min", f"[{name}] begins at {bank.min:g}", "a range holds magnitudes; `signed = true` adds the signs"
+    if not bank.max > bank.min:
+        yield f"{name}.max", f"[{name}] ends at {bank.max:g}, not above its begin {bank.min:g}", "give max > min"
+    if bank.bits is not None and not np.isfinite(bank.max):
+        yield f"{name}.max", f"[{name}] has {bank.bits} bits but no largest value", "give `max`"
+
+
+def _field_error(message: str, table: Mapping[str, Any], text: str, file: str) -> Diagnostic:
+    """msgspec's complaint in words, at the line of the field."""
+    said, _, where = message.partition(" - at `$")
+    path = where.rstrip("`").lstrip(".")
+    unknown = re.search(r"unknown field `(.+?)`", said)
+    missing = re.search(r"missing required field `(.+?)`", said)
+    if unknown:
+        full = f"{path}.{unknown[1]}".lstrip(".")
+        known = [p.rpartition(".")[2] for p in _fields_at(path)]
+        near = did_you_mean(unknown[1], known) or f"its fields are {', '.join(known)}"
+        return Diagnostic("E0503", f"`{full}` is no field of a device", _line_span(full, text, file), help=near)
+    if missing:
+        full = f"{path}.{missing[1]}".lstrip(".")
+        section = f"in [{path}]" if path else "at the top of the file"
+        return Diagnostic("E0503", f"the device has no `{full}`", _line_span(path, text, file), help=f"add it {section}")
+    help_text = ""
+    if path == "family":
+        help_text = did_you_mean(str(table.get("family")), list(Family)) or f"families: {', '.join(Family)}"
+    title = f"`{path or 'the file'}`: {said[0].lower() + said[1:]}"
+    return Diagnostic("E0503", title, _line_span(path, text, file), help=help_text or "see targets/devices/schema.json")
+
+
+def _fields_at(path: str) -> list[str]:
+    """The fields that a section of a device file may have."""
+    kind: Any = DeviceSpec
+    for name in filter(None, path.split(".")):
+        hints = {f.name: f.type for f in msgspec.structs.fields(kind)}
+        hint = hints.get(name)
+        options = [hint, *getattr(hint, "__args__", ())]
+        kind = next((o for o in options if isinstance(o, type) and issubclass(o, msgspec.Struct)), None)
+        if kind is None:
+            return []
+    return [f.name for f in msgspec.structs.fields(kind)]
+
+
+_HEADER = re.compile(r"\s*\[\[?\s*([\w.\"' -]+?)\s*\]\]?\s*(?:#.*)?\Z")
+_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+
+
+def _line_span(path: str, text: str, file: str) -> Span | None:
+    """Where a field stands in the TOML: its own line, else that of the nearest section around it."""
+    wanted = re.sub(r"\[\d*\.*\]", "", path)
+    best: tuple[int, int, int, int] | None = None  # depth of the match, line, columns
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header, key = _HEADER.match(line), _KEY.match(line)
+        if header:
+            section = full = re.sub(r"[\"' ]", "", header[1])
+            begin, end = header.span(1)
+        elif key:
+            full = f"{section}.{key[1]}".replace('"', "").replace("'", "").lstrip(".")
+            begin, end = key.span(1)
+        else:
+            continue
+        if wanted == full or wanted.startswith(full + "."):
+            depth = full.count(".") + 1
+            if best is None or depth > best[0]:
+                best = (depth, number, begin + 1, end + 1)
+    if best is None:
+        return Span(file, 1, 1, 1, 2) if text else None
+    return Span(file, best[1], best[2], best[1], best[3])
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split()).partition(". ")[0].rstrip(".")
