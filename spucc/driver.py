@@ -1,0 +1,211 @@
+"""The driver: the one place besides the command line that knows the front end, the passes and the targets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spucc.diagnostics import Diagnostic, SpuccError, fail
+from spucc.energy import Energy, Query, QueryKind, identity_form
+from spucc.pipeline import Context, Observer, Pass, parse_passes, run_passes
+from spucc.stages import Program, Provenance, Stage, State
+
+if TYPE_CHECKING:
+    from spucc.device import Device
+
+
+@dataclass
+class Timer(Observer):
+    """CPU seconds of each pass, kept out of the program so that its bytes do not depend on them."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _start: float = 0.0
+
+    def before(self, step: Pass, state: State) -> None:
+        self._start = time.process_time()
+
+    def after(self, step: Pass, before: State, after: State) -> State:
+        self.seconds[step.name] = self.seconds.get(step.name, 0.0) + time.process_time() - self._start
+        return after
+
+
+@dataclass
+class Tolerance(Observer):
+    """Refuses a program whose realised distribution misses the asked-for tolerance, and says which pass spent it."""
+
+    limit: float
+
+    def check(self, ledger: Sequence[Any]) -> None:
+        """Raises E0507 when a standard deviation is off by more than `limit`, a mean by more than `limit` standard
+        deviations or a correlation by more than `limit`."""
+        last = {}
+        worst_step: dict[str, tuple[float, str]] = {}
+        for entry in ledger:
+            size = max(entry.sd_error, entry.mean_error, entry.correlation_error)
+            before = max(last[entry.job].sd_error, last[entry.job].mean_error, last[entry.job].correlation_error) if (
+                entry.job in last
+            ) else 0.0
+            if size - before >= worst_step.get(entry.job, (-1.0, ""))[0]:
+                worst_step[entry.job] = (size - before, entry.name)
+            last[entry.job] = entry
+        found = []
+        for job, entry in last.items():
+            size = max(entry.sd_error, entry.mean_error, entry.correlation_error)
+            if entry.basis != "none" and not size <= self.limit:
+                found.append(
+                    Diagnostic(
+                        "E0507",
+                        f"the tolerance {self.limit:g} is missed by job `{job}`: standard deviations are off by up to "
+                        f"{entry.sd_error:.2g}, means by {entry.mean_error:.2g} sd, correlations by "
+                        f"{entry.correlation_error:.2g}",
+                        notes=(f"pass `{worst_step[job][1]}` spent most of it",),
+                        help="a device with more bits, `quantize{ensemble=16}`, `--optimize 2` or another target may help",
+                    )
+                )
+        if found:
+            raise SpuccError(found)
+
+
+def default_passes(device: Device) -> str:
+    """The default pipeline of a device, in text form. Raises E0503 when no pipeline serves its family."""
+    from spucc.passes import PIPELINES
+
+    if device.family not in PIPELINES:
+        fail("E0503", f"there is no pipeline for devices of the family `{device.family}`")
+    return PIPELINES[device.family]
+
+
+SERVED = frozenset(QueryKind) - {QueryKind.LOGZ, QueryKind.LOGDET, QueryKind.TRAJECTORY}
+"""The queries that programs answer today."""
+
+
+def check_queries(energy: Energy) -> None:
+    """Refuse queries that no later stage serves, by name: E0418."""
+    bad = [q for q in energy.queries if q.kind not in SERVED]
+    if bad:
+        raise SpuccError(
+            [
+                Diagnostic(
+                    "E0418",
+                    f"query `{q.name}` asks for `{q.kind}`, which no target serves yet",
+                    q.span,
+                    help="remove it, or compute it from the model with `spucc.oracle`",
+                )
+                for q in bad
+            ]
+        )
+
+
+def with_queries(energy: Energy) -> Energy:
+    """The energy itself, or, when it asks nothing, with a `sample` of every variable that is not observed."""
+    if energy.queries:
+        return energy
+    observed = set(energy.observed.index.tolist())
+    queries = tuple(
+        Query(v.name, QueryKind.SAMPLE, identity_form(v, energy.n), implicit=True)
+        for v in energy.variables
+        if not all(k in observed for k in range(v.start, v.stop))
+    )
+    return replace(energy, queries=queries)
+
+
+def start(energy: Energy, device: Device, provenance: Provenance | None = None) -> State:
+    """The state that the first pass takes. Raises E0418 for queries that are not served and E0419 for an empty model."""
+    energy = with_queries(energy)
+    check_queries(energy)
+    if not energy.queries:
+        fail("E0419", "the program has no random variable that is not observed, so there is nothing to ask")
+    return State(Stage.ENERGY, energy, energy, device, provenance=provenance or Provenance())
+
+
+def compile_energy(
+    energy: Energy,
+    target: str | Device = "ideal",
+    *,
+    passes: str | None = None,
+    optimize: int = 1,
+    seed: int = 0,
+    tolerance: float | None = None,
+    observers: Sequence[Observer] = (),
+    context: Context | None = None,
+    provenance: Provenance | None = None,
+) -> Program:
+    """Compile a model to a program for a device.
+
+    `target` is a device or a name or path for `spucc.devices.load_device`; `passes` the text of a pipeline instead of the
+    device's default. Raises `SpuccError` with E04xx for a model that cannot be served and E05xx for a device that cannot.
+    """
+    from spucc.devices import load_device
+
+    device = load_device(target) if isinstance(target, str) else target
+    context = context or Context(seed=seed, optimize=optimize)
+    pipeline = passes or default_passes(device)
+    state = run_pipeline(start(energy, device, provenance), pipeline, context, observers)
+    program = program_of(state, pipeline)
+    if tolerance is not None:
+        Tolerance(tolerance).check(program.ledger)
+    return program
+
+
+def run_pipeline(state: State, pipeline: str, context: Context, observers: Sequence[Observer] = ()) -> State:
+    """Run a pipeline given as text on a state, with the fidelity ledger kept."""
+    from spucc.fidelity import Fidelity
+    from spucc.passes import registry
+
+    return run_passes(state, parse_passes(pipeline, registry()), context, (*observers, Fidelity()))
+
+
+def program_of(state: State, pipeline: str = "") -> Program:
+    """A finished state as a program. Raises E0605 for a state that is not finished."""
+    if state.stage is not Stage.PROGRAM:
+        fail("E0605", f"the state stands at `{state.stage}`, so it is no program yet", help="run the passes up to `lower`")
+    return Program(
+        device=state.device,
+        source=state.source,
+        model=state.model,
+        jobs=state.jobs,
+        steps=state.steps,
+        ledger=state.ledger,
+        provenance=state.provenance,
+        pipeline=pipeline,
+    )
+
+
+def compile_program(
+    program: str | Path | Energy,
+    data: Mapping[str, Any] | None = None,
+    target: str | Device = "ideal",
+    **options: Any,
+) -> Program:
+    """Compile a `.spu` file (a path), program text (a string with a newline, or that names no file), or an `Energy`.
+
+    `data` are values by name; further options are those of `compile_energy`.
+    """
+    if isinstance(program, Energy):
+        return compile_energy(program, target, **options)
+    model = elaborated(program, data=data or {})
+    return compile_energy(model.energy, target, provenance=model.provenance, **options)
+
+
+@dataclass(frozen=True)
+class Elaborated:
+    """A program as its energy, with what the renderer and the provenance need."""
+
+    energy: Energy
+    provenance: Provenance
+    warnings: tuple[Diagnostic, ...] = ()
+
+
+def elaborated(
+    program: str | Path,
+    *,
+    data: Mapping[str, Any] | None = None,
+    files: Sequence[str] = (),
+    allow_paths: Sequence[str] = (),
+    remember: Callable[[Mapping[str, str]], None] = lambda sources: None,
+) -> Elaborated:
+    """The front end: program and data to an energy. `remember` is told the sources' text even when this raises."""
+    raise NotImplementedError

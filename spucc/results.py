@@ -1,0 +1,273 @@
+"""What comes back: answers by the user's names, each with its Monte Carlo error and where it came from."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spucc.arrays import FloatArray
+from spucc.diagnostics import fail
+from spucc.energy import QueryKind
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The answer to one query.
+
+    `value`: for `sample` the draws, chains one after the other, [draws, *shape]; for the others the estimate. `error`: one
+    standard error of each entry of an estimate (None where none can be given). `ess`: effective sample size of each entry
+    of what was asked about, shape of the form, and `rhat` likewise (None with one chain). `names`: for `argmin` the
+    variables in `value`'s order, with their shapes.
+    """
+
+    name: str
+    kind: QueryKind
+    value: FloatArray
+    error: FloatArray | None = None
+    ess: FloatArray | None = None
+    rhat: FloatArray | None = None
+    chains: int = 1
+    parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """All answers of a run. `result["x"]` is the array of query x; `provenance` says where everything came from."""
+
+    answers: tuple[Answer, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    complete: bool = True
+
+    def __getitem__(self, name: str) -> FloatArray:
+        return self.answer(name).value
+
+    def __contains__(self, name: str) -> bool:
+        return any(a.name == name for a in self.answers)
+
+    def __iter__(self) -> Any:
+        return iter(a.name for a in self.answers)
+
+    def answer(self, name: str) -> Answer:
+        """The answer to a query by name. Raises KeyError for a name that was not asked."""
+        for a in self.answers:
+            if a.name == name:
+                return a
+        raise KeyError(f"no query `{name}`; there are {', '.join(a.name for a in self.answers)}")
+
+    def table(self, most: int = 20) -> str:
+        """The answers as text: for draws mean, sd, quantiles and effective sample size of each entry; for estimates value
+        and standard error. At most `most` rows a query."""
+        return "\n\n".join(_answer_table(a, most) for a in self.answers)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """One array for each query under its name; `argmin` gives one for each variable (`best.x`)."""
+        out: dict[str, FloatArray] = {}
+        for a in self.answers:
+            if a.kind is QueryKind.ARGMIN:
+                at = 0
+                for name, shape in a.parts:
+                    size = int(np.prod(shape, dtype=np.int64))
+                    out[f"{a.name}.{name}"] = a.value[at : at + size].reshape(shape)
+                    at += size
+            else:
+                out[a.name] = a.value
+            if a.error is not None:
+                out[f"{a.name}.error"] = a.error
+        return out
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to `.nc` (ArviZ InferenceData), `.npz` or `.json`, whole or not at all. Raises E0311 for another ending and
+        E0312 when the file cannot be written."""
+        target = Path(path)
+        writers = {".npz": _npz, ".json": _json, ".nc": _netcdf}
+        if target.suffix not in writers:
+            fail("E0311", f"cannot write results as `{target.name}`", help="end the name in .nc, .npz or .json")
+        write_whole(target, writers[target.suffix](self))
+
+    def to_arviz(self) -> Any:
+        """As ArviZ InferenceData (0.x) or DataTree (1.x). Needs the extra `arviz`; raises E0313 without it."""
+        try:
+            import arviz
+        except ImportError:
+            fail("E0313", "ArviZ is not installed", help='pip install "spucc[arviz]"')
+        posterior = {a.name: _by_chain(a) for a in self.answers if a.kind is QueryKind.SAMPLE}
+        if hasattr(arviz, "InferenceData"):
+            return arviz.from_dict(posterior=posterior)
+        return arviz.from_dict({"posterior": posterior})
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside its place first, then moved there. Raises E0312 when that fails."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        fail("E0312", f"cannot write `{path}`: {error.strerror or error}", help="choose another place with -o")
+
+
+# --- the terminal ----------------------------------------------------------------------------------------------------------
+
+
+def entry_names(name: str, shape: tuple[int, ...], most: int) -> list[str]:
+    """`x[0]`, `x[1]` … of an array, at most so many."""
+    size = int(np.prod(shape, dtype=np.int64))
+    if not shape:
+        return [name]
+    return [
+        f"{name}[{', '.join(str(int(i)) for i in np.unravel_index(k, shape))}]" for k in range(min(size, most))
+    ]
+
+
+def figure(x: float) -> str:
+    """Five significant digits."""
+    return f"{x:.5g}"
+
+
+def columns(header: list[str], rows: list[list[str]]) -> str:
+    """Rows with aligned columns, the first to the left and the others to the right."""
+    widths = [max(len(r[c]) for r in [header, *rows]) for c in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [row[0].ljust(widths[0])] + [v.rjust(w) for v, w in zip(row[1:], widths[1:])]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _answer_table(a: Answer, most: int) -> str:
+    if a.kind is QueryKind.SAMPLE:
+        return _sample_table(a, most)
+    rows = []
+    if a.kind is QueryKind.ARGMIN:
+        names = [n for part, shape in a.parts for n in entry_names(part, shape, most)][:most]
+        rows = [[n, figure(v)] for n, v in zip(names, a.value)]
+        head = columns([f"{a.name} = argmin()", "value"], rows)
+    else:
+        flat = a.value.reshape(-1)
+        error = None if a.error is None else np.broadcast_to(a.error, a.value.shape).reshape(-1)
+        for k, n in enumerate(entry_names(a.name, a.value.shape, most)):
+            rows.append([n, figure(flat[k]), "" if error is None else figure(error[k])])
+        head = columns([f"{a.kind}", "value", "std.error"], rows)
+    left = a.value.size - len(rows)
+    tail = f"\n… and {left} more entries" if left > 0 else ""
+    return head + tail + (f"\n{a.note}" if a.note else "")
+
+
+def _sample_table(a: Answer, most: int) -> str:
+    shape = a.value.shape[1:]
+    flat = a.value.reshape(a.value.shape[0], -1)[:, :most]
+    if flat.shape[0] == 0:
+        return f"{a.name}: no draws"
+    q = np.quantile(flat, [0.05, 0.5, 0.95], axis=0)
+    mean = flat.mean(axis=0)
+    sd = flat.std(axis=0, ddof=1) if flat.shape[0] > 1 else np.full(flat.shape[1], np.nan)
+    ess = np.full(flat.shape[1], np.nan) if a.ess is None else a.ess.reshape(-1)[:most]
+    names = entry_names(a.name, shape, most)
+    rows = [
+        [n, *(figure(v) for v in (mean[k], sd[k], *q[:, k])), f"{ess[k]:.0f}"] for k, n in enumerate(names)
+    ]
+    if a.rhat is not None:
+        for row, r in zip(rows, a.rhat.reshape(-1)):
+            row.append(f"{r:.3f}")
+    header = ["", "mean", "sd", "5%", "50%", "95%", "ess", *(["rhat"] if a.rhat is not None else [])]
+    left = int(np.prod(shape, dtype=np.int64)) - len(rows)
+    return columns(header, rows) + (f"\n… and {left} more entries" if left > 0 else "")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------------
+
+
+def _npz(result: Result) -> bytes:
+    """A deterministic `.npz`: one array for each query, and the provenance as a JSON string."""
+    buffer = io.BytesIO()
+    content = {**result.arrays(), "provenance": np.array(json.dumps(dict(result.provenance), sort_keys=True))}
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, value in content.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(value), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue())
+    return buffer.getvalue()
+
+
+def _json(result: Result) -> bytes:
+    """Answers with their errors, effective sample sizes and the provenance."""
+    answers = {}
+    for a in result.answers:
+        entry: dict[str, Any] = {"kind": str(a.kind), "value": _plain(a.value)}
+        if a.kind is QueryKind.ARGMIN:
+            arrays = result.arrays()
+            entry["value"] = {part: _plain(arrays[f"{a.name}.{part}"]) for part, _ in a.parts}
+        for key in ("error", "ess", "rhat"):
+            value = getattr(a, key)
+            if value is not None:
+                entry[key] = _plain(value)
+        if a.note:
+            entry["note"] = a.note
+        answers[a.name] = entry
+    document = {"answers": answers, "provenance": dict(result.provenance), "complete": result.complete}
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _plain(value: FloatArray) -> Any:
+    """Nested lists, with null for what JSON has no number for."""
+    finite = np.where(np.isfinite(value), value, None) if not np.isfinite(value).all() else value
+    return finite.tolist()
+
+
+def _by_chain(a: Answer) -> FloatArray:
+    """Draws as [chain, draw, *shape]."""
+    return np.asarray(a.value.reshape(a.chains, -1, *a.value.shape[1:]))
+
+
+def _netcdf(result: Result) -> bytes:
+    """ArviZ's InferenceData schema: draws in the group `posterior` with dimensions chain and draw, the other answers in the
+    group `answers`, provenance as attributes."""
+    import h5netcdf
+
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as root:
+        root.attrs["creation_library"] = "spucc"
+        root.attrs["provenance"] = json.dumps(dict(result.provenance), sort_keys=True)
+        draws = [a for a in result.answers if a.kind is QueryKind.SAMPLE]
+        if draws:
+            group = root.create_group("posterior")
+            group.attrs["inference_library"] = "spucc"
+            values = {a.name: _by_chain(a) for a in draws}
+            chains, count = next(iter(values.values())).shape[:2]
+            group.dimensions = {"chain": chains, "draw": count}
+            group.create_variable("chain", ("chain",), data=np.arange(chains))
+            group.create_variable("draw", ("draw",), data=np.arange(count))
+            for name, value in values.items():
+                _variable(group, name, value, ("chain", "draw"))
+        arrays = {k: v for k, v in result.arrays().items() if k not in {a.name for a in draws}}
+        if arrays:
+            group = root.create_group("answers")
+            for name, value in arrays.items():
+                _variable(group, name, np.asarray(value), ())
+    return buffer.getvalue()
+
+
+def _variable(group: Any, name: str, value: FloatArray, leading: tuple[str, ...]) -> None:
+    own = []
+    for k, size in enumerate(value.shape[len(leading) :]):
+        dimension = f"{name}_dim_{k}"
+        group.dimensions[dimension] = size
+        group.create_variable(dimension, (dimension,), data=np.arange(size))
+        own.append(dimension)
+    group.create_variable(name, (*leading, *own), data=value)
