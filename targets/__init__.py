@@ -1,0 +1,28 @@
+"""Back end: devices as data, and the backends that run or emit a program. `BACKENDS` names them; each is
+imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spucc.backend import Backend
+from spucc.diagnostics import did_you_mean, fail
+
+
+def _exact() -> Backend:
+    from spucc.targets.exact import Exact
+
+    return Exact()
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {
+    "exact": _exact,
+}
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of a name. Raises E0727 for a name that is not one."""
+    if name not in BACKENDS:
+        near = did_you_mean(name, BACKENDS) or f"the backends are {', '.join(sorted(BACKENDS))}"
+        fail("E0727", f"there is no backend `{name}`", help=near)
+    return BACKENDS[name]()

@@ -1,0 +1,118 @@
+"""From codes to the physical circuit: what the device really is once a configuration is loaded.
+
+Shares nothing with the passes: it starts from the integer codes, the device's level tables (measured where
+they were measured) and strays, and writes down the circuit's equations (physics §1, §3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from spucc.arrays import FloatArray, IntArray
+from spucc.circuit import network
+from spucc.device import Bank, Device, Family
+from spucc.diagnostics import fail
+from spucc.stages import Quantized
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """One load of a device, in SI units. n cells in the order of the configuration's positions.
+
+    `matrix` [n, n]: C [F] of capacitors, G [S] of resistive cells, the quadratic part of the potential
+    elsewhere. `bias` [n]: the injected current [A], or the linear part of the potential. `resistance` [Ω],
+    `inductance` [H], `series_resistance` [Ω], `noise` [n]: κ_i [A²/Hz] of each cell's source. `scale` as in
+    `spucc.stages.Placed`: the precision of the cells is matrix/scale where the circuit is in equilibrium.
+    """
+
+    family: Family
+    matrix: sparse.csr_array
+    bias: FloatArray
+    resistance: FloatArray
+    inductance: FloatArray
+    series_resistance: FloatArray
+    noise: FloatArray
+    capacitance: float
+    mobility: float
+    scale: float
+
+    @property
+    def n(self) -> int:
+        return int(self.bias.size)
+
+    @cached_property
+    def equilibrium(self) -> bool:
+        """Whether the law after infinite time is the Boltzmann law of the matrix, N(matrix⁻¹ bias,
+        scale·matrix⁻¹).
+
+        For capacitors: no series resistance and every source at the temperature of its resistor, κ_i R_i = θ.
+        """
+        if self.family is not Family.CAPACITIVE:
+            return bool(np.ptp(self.noise) <= 1e-12 * self.noise.max(initial=0.0))
+        theta = self.noise * self.resistance
+        return not self.series_resistance.any() and bool(np.ptp(theta) <= 1e-12 * theta.max(initial=0.0))
+
+
+def levels_of(bank: Bank, codes: IntArray | FloatArray, table: FloatArray | None) -> FloatArray:
+    """Values [n] of codes [n]; `table` [n, magnitudes] gives measured values of each part's codes."""
+    if bank.continuous or table is None:
+        return bank.decode(codes)
+    magnitude = np.abs(codes).astype(np.int64)
+    value = np.asarray(table)[np.arange(magnitude.size), magnitude]
+    return np.where(np.asarray(codes) < 0, -value, value)
+
+
+def board(codes: Quantized, member: int, device: Device) -> Board:
+    """The circuit that member `member` of a configuration makes on a device.
+
+    Noise is injected at θ/R_i with the resistance that is known (measured, else nominal), so that a
+    calibrated board of unequal resistors is in equilibrium.
+
+    Raises:
+        SpuccError: E0722 for a device whose cells do not obey a linear equation.
+    """
+    spec, measured, cells = device.spec, device.calibration, codes.cell
+    if device.family is Family.PBIT or (codes.quartic is not None and np.any(codes.quartic)):
+        fail(
+            "E0722",
+            f"the cells of `{device.name}` are not linear, so the exact simulation cannot run them",
+            help="choose the stochastic simulation of the device's family",
+        )
+    ground_table = measured.ground_levels
+    coupling_table = measured.coupling_levels
+    if coupling_table is not None and codes.edges.size:
+        coupling_table = coupling_table[device.coupler_ids(cells[codes.edges])]
+    ground = levels_of(
+        spec.ground, codes.ground[member], None if ground_table is None else ground_table[cells]
+    )
+    coupling = levels_of(spec.coupling, codes.coupling[member], coupling_table)
+    bias = np.asarray((spec.bias or Bank()).decode(codes.bias[member]), dtype=np.float64)
+
+    def known(table: FloatArray | None, nominal: float) -> FloatArray:
+        return np.full(codes.n, nominal) if table is None else np.asarray(table[cells], dtype=np.float64)
+
+    circuit = spec.circuit
+    scale = float(codes.scale[member])
+    resistance = known(measured.resistance, circuit.resistance)
+    if device.family is Family.CAPACITIVE:
+        noise = scale / resistance
+    elif device.family is Family.RESISTIVE:
+        noise = np.full(codes.n, scale * circuit.capacitance)
+    else:
+        noise = np.full(codes.n, scale)
+    return Board(
+        family=device.family,
+        matrix=network(device, cells, codes.edges, ground, coupling),
+        bias=bias,
+        resistance=resistance,
+        inductance=known(measured.inductance, circuit.inductance),
+        series_resistance=known(measured.series_resistance, circuit.series_resistance),
+        noise=noise,
+        capacitance=circuit.capacitance,
+        mobility=circuit.mobility,
+        scale=scale,
+    )
