@@ -47,7 +47,7 @@ class Exact:
             take = min(end - done, step - done % step)
             z = normals(streams, request.chains, done, take, n, request.dtype)
             who = members_of(codes.weight, done, take)
-            y = np.empty_like(z)
+            y: NDArray[Any] = np.empty_like(z)
             for m, law in enumerate(laws):
                 if codes.members == 1:
                     flat = factors[m].colour(z.reshape(-1, n)).reshape(z.shape)

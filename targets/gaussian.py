@@ -6,7 +6,7 @@ dissection (`spucc.targets.multifrontal`); a matrix is never made dense where th
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Never, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +124,7 @@ def factorise(precision: sparse.csr_array | FloatArray, dtype: Any = np.float64)
         SpuccError: E0721 where the matrix is not positive definite.
     """
     n = int(precision.shape[0])
-    if sparse.issparse(precision):
+    if not isinstance(precision, np.ndarray):
         if n > DENSE_ORDER and precision.nnz < DENSE_SHARE * n * n:
             from spucc.targets.multifrontal import SparseFactor
 
@@ -133,10 +133,9 @@ def factorise(precision: sparse.csr_array | FloatArray, dtype: Any = np.float64)
     return DenseFactor(np.asarray(precision, dtype=np.float64), dtype)
 
 
-def _not_positive() -> None:
+def _not_positive() -> Never:
     fail(
         "E0721",
         "the configuration makes a network without a stable law: its matrix is not positive definite",
-        help="the codes ask for more coupling than the ground components carry; compile again for this
-        device",
+        help="the codes ask for more coupling than the ground components carry; compile again",
     )
