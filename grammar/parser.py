@@ -26,6 +26,8 @@ MAX_ERRORS = 100
 # A statement can begin in the states that know what to do with this token, and in no other.
 _BEGINS = "let"
 
+_STATEMENTS = frozenset("data let var param energy observe temperature train query import fn".split())
+
 table = cache(load)
 
 
@@ -142,6 +144,8 @@ class _Machine:
         base = self._statement()
         first = self._first(base, token)
         self._report(token, base, first)
+        if token[0] in _STATEMENTS and self.feed(("SEP", "", token[2], token[3])) and self.feed(token):
+            return  # only the end of the line was missing
         del self.states[base + 1 :]
         del self.values[base:]
         depth = 0
@@ -149,7 +153,7 @@ class _Machine:
         while True:
             kind = token[0]
             if kind == "{":
-                if depth == 0 and (first in ("for", "if", "else") or self._ends_line(token)):
+                if depth == 0 and (first in ("for", "if", "else") or (first != "fn" and self._ends_line(token))):
                     for stand_in in ("if", "true", "{"):  # the block's own statements are still worth reading
                         self.feed((stand_in, stand_in, token[2], token[3]))
                     return
@@ -170,7 +174,9 @@ class _Machine:
     def _statement(self) -> int:
         """The place in the stack of states where the statement at hand began."""
         base = len(self.states) - 1
-        while _BEGINS not in self.table.actions[self.states[base]]:
+        blocks = 0  # those that are complete and belong to the statement
+        while blocks or _BEGINS not in self.table.actions[self.states[base]]:
+            blocks += {"}": 1, "{": -1}.get(self.table.symbols[self.states[base]], 0)
             base -= 1
         return base
 
@@ -196,11 +202,13 @@ class _Machine:
             assert self.scanner.fault is not None
             self.diagnostics.append(self.scanner.fault)
             return
-        symbols = [self.table.symbols[s] for s in self.states[base + 1 :]]
-        situation = syntax_errors.Situation(
-            tuple(symbols), first, self.last, token, self.file, tuple(self._expected())
-        )
-        self.diagnostics.append(syntax_errors.name(situation))
+        self.diagnostics.append(syntax_errors.name(self.situation(token, base, first), _probe))
+
+    def situation(self, token: Token, base: int, first: str) -> syntax_errors.Situation:
+        symbols = tuple(self.table.symbols[state] for state in self.states[base + 1 :])
+        opened = self.scanner.innermost if token[0] != "ERROR" else None
+        expected = tuple(self._expected())
+        return syntax_errors.Situation(symbols, first, self.last, token, opened, self.file, expected)
 
     def _expected(self) -> Iterator[str]:
         """The kinds of token with which the program could go on, found by trying each on a copy of the states."""
@@ -220,6 +228,28 @@ class _Machine:
                     yield kind
                     break
                 states.append(self.table.gotos[states[-1]][rule.origin])
+
+
+class _Stopped(Exception):
+    """Where the parser of an example stopped."""
+
+    def __init__(self, situation: syntax_errors.Situation) -> None:
+        self.situation = situation
+
+
+class _Probe(_Machine):
+    """A parser that stops at the first error and says in which situation."""
+
+    def _report(self, token: Token, base: int, first: str) -> None:
+        raise _Stopped(self.situation(token, base, first))
+
+
+def _probe(example: str) -> syntax_errors.Situation:
+    try:
+        _Probe(table(), example, "").run()
+    except _Stopped as stopped:
+        return stopped.situation
+    raise ValueError(f"an example of a syntax error parses: {example!r}")
 
 
 @cache

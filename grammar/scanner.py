@@ -65,6 +65,11 @@ class Scanner:
         self._open: list[Token] = []
         self._too_deep = False
 
+    @property
+    def innermost(self) -> Token | None:
+        """The innermost open bracket of the statement at hand."""
+        return self._open[-1] if self._open and self._open[-1][1] != "{" else None
+
     def tokens(self) -> Iterator[Token]:
         """Every token up to `$END`. One of kind ERROR has left its diagnostic in `fault`."""
         line, line_start, last, separator = 1, 0, "SEP", None
