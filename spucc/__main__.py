@@ -1,0 +1,5 @@
+"""`python -m spucc`"""
+
+from spucc.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""What `spucc inspect` does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spucc.cli.compiling import ledger_table
+from spucc.diagnostics import fail
+from spucc.results import columns
+
+
+def inspect_command(file: str, whole: bool) -> None:
+    """A program's or stage's summary, or a result's arrays and provenance."""
+    suffix = Path(file).suffix
+    if not Path(file).is_file():
+        fail("E0611", f"there is no file `{file}`")
+    if suffix in (".npz", ".nc", ".json"):
+        _inspect_result(Path(file))
+        return
+    from spucc.ir import read_program, read_state, state_text
+    from spucc.stages import Stage
+
+    state = read_state(file)
+    if whole:
+        click.echo(state_text(state))
+        return
+    click.echo(f"{file}: stage {state.stage}, device {state.device.name}")
+    rows = [
+        [v.name, str(v.domain), str(list(v.shape)), str(v.span or "")] for v in state.source.variables if not v.stands_for
+    ]
+    click.echo(columns(["variable", "domain", "shape", "declared at"], rows))
+    if state.source.queries:
+        click.echo(columns(["query", "asks for"], [[q.name, str(q.kind)] for q in state.source.queries]))
+    click.echo(ledger_table(read_program(file) if state.stage is Stage.PROGRAM else state))
+
+
+def _inspect_result(path: Path) -> None:
+    import zipfile
+
+    import numpy as np
+
+    rows: list[list[str]] = []
+    provenance: Any = {}
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as content:
+                for name in content.files:
+                    if name == "provenance":
+                        provenance = json.loads(str(content[name]))
+                    else:
+                        rows.append([name, str(content[name].shape), str(content[name].dtype)])
+        elif path.suffix == ".json":
+            document = json.loads(path.read_text(encoding="utf-8"))
+            provenance = document["provenance"]
+            for name, entry in document["answers"].items():
+                rows.append([name, str(np.shape(entry["value"])), entry["kind"]])
+        else:
+            import h5netcdf
+
+            with h5netcdf.File(path, "r") as root:
+                provenance = json.loads(root.attrs["provenance"])
+                for group in root.groups.values():
+                    for name, v in group.variables.items():
+                        if name not in group.dimensions:
+                            rows.append([f"{group.name.strip('/')}/{name}", str(v.shape), str(v.dtype)])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, TypeError) as error:
+        fail("E0612", f"`{path}` is no result of spucc, or is cut short: {error}")
+    click.echo(columns(["name", "shape", "type"], rows) if rows else "no arrays")
+    for key, value in provenance.items():
+        click.echo(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")

@@ -1,0 +1,37 @@
+"""`spucc run` and `spucc law`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from spucc.cli.options import compile_options, data_options, program_argument
+
+
+@click.command()
+@program_argument
+@data_options
+@compile_options
+@click.option("--samples", "-n", type=int, default=None, help="Draws in all, over all chains.")
+@click.option("--chains", type=int, default=4, show_default=True, help="Independent chains.")
+@click.option("--backend", "-b", default=None, help="What runs the program (default: the simulator of the device's family).")
+@click.option("--mode", type=click.Choice(["independent", "trajectory"]), default="independent", show_default=True)
+@click.option("--rel-error", type=float, default=None, help="As many draws as bring the covariance within this.")
+@click.option("--output", "-o", default=None, metavar="FILE", help="Write the answers: .nc (ArviZ), .npz or .json.")
+@click.option("--quiet", "-q", is_flag=True, help="Do not print the answers.")
+def run(program: str, **options: Any) -> None:
+    """Compile PROGRAM (or take a compiled .spuc), run it, print the answers."""
+    from spucc.cli.running import run_command
+
+    run_command(program, **options)
+
+
+@click.command()
+@click.argument("program")
+@click.option("--output", "-o", default=None, metavar="FILE", help="Write mean and covariance (.npz).")
+def law(program: str, output: str | None) -> None:
+    """Print the distribution that a compiled PROGRAM samples after infinite time, from its codes alone."""
+    from spucc.cli.running import law_command
+
+    law_command(program, output)

@@ -1,0 +1,92 @@
+"""What `spucc run` and `spucc law` do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spucc.cli.compiling import compile_to_state
+from spucc.driver import Tolerance, program_of
+from spucc.progress import Progress
+from spucc.running import run_program
+from spucc.stages import Program
+
+
+def load_or_compile(program: str, **options: Any) -> Program:
+    """A compiled program as it is, a `.spu` file through the pipeline."""
+    if program.endswith(".spuc"):
+        from spucc.ir import read_program
+
+        return read_program(program)
+    state, pipeline = compile_to_state(program, (), **options)
+    if options.get("tolerance") is not None:
+        Tolerance(options["tolerance"]).check(state.ledger)
+    return program_of(state, pipeline)
+
+
+def run_command(program: str, **options: Any) -> None:
+    """Run and print; write the answers whole or not at all, also those of an interrupted run."""
+    output = options["output"]
+    if output is not None and Path(output).suffix not in (".nc", ".npz", ".json"):
+        raise click.UsageError(f"cannot write results as `{output}`: end the name in .nc, .npz or .json")
+    compiled = load_or_compile(program, **options)
+    progress = Progress()
+    try:
+        result = run_program(
+            compiled,
+            samples=options["samples"],
+            chains=options["chains"],
+            seed=options["seed"],
+            backend=options["backend"] or _default_backend(compiled),
+            mode=options["mode"],
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    if output is not None:
+        result.save(output)
+    if not options["quiet"]:
+        click.echo(result.table())
+        click.echo(statement(compiled, result.provenance))
+    if not result.complete:
+        kept = result.provenance["samples"]
+        click.echo(f"interrupted: kept the {kept} draws so far" + (f" in {output}" if output else ""), err=True)
+        raise click.exceptions.Exit(130)
+
+
+def _default_backend(program: Program) -> str:
+    from spucc.targets import DEFAULT_BACKENDS
+
+    return DEFAULT_BACKENDS[program.device.family]
+
+
+def statement(program: Program, provenance: Any) -> str:
+    """One line: where the answers come from and how wrong the compiled distribution is."""
+    rows = [f"\n{provenance['samples']} draws on {program.device.name} ({provenance['backend']}), seed {provenance['seed']}"]
+    last = {e.job: e for e in program.ledger}
+    if last:
+        worst = max(last.values(), key=lambda e: (e.sd_error == e.sd_error, e.sd_error))
+        if worst.basis == "none":
+            rows.append("the compiled distribution: no statement can be made of its error")
+        else:
+            rows.append(
+                f"the compiled distribution ({worst.basis}): sd within {worst.sd_error:.2g} relative, means within "
+                f"{worst.mean_error:.2g} sd, correlations within {worst.correlation_error:.2g}"
+            )
+    return "\n".join(rows)
+
+
+def law_command(program: str, output: str | None) -> None:
+    """Mean and covariance of every variable of a compiled program, from the codes alone."""
+    from spucc.ir import read_program
+    from spucc.law import law_arrays, law_table
+
+    compiled = read_program(program)
+    arrays = law_arrays(compiled)
+    if output is not None:
+        from spucc.law import save_law
+
+        save_law(arrays, Path(output))
+    click.echo(law_table(compiled, arrays))

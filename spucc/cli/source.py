@@ -1,0 +1,74 @@
+"""`spucc check` and `spucc fmt`: commands about source text."""
+
+from __future__ import annotations
+
+import click
+
+from spucc.cli.options import data_options, program_argument
+
+
+@click.command()
+@program_argument
+@data_options
+@click.option("--diagnostics", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def check(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], diagnostics: str) -> None:
+    """Check PROGRAM and its data; report every error that can be found."""
+    from spucc.cli.options import split_data
+    from spucc.cli.report import remember, report
+    from spucc.diagnostics import Diagnostic, SpuccError
+    from spucc.driver import check_queries, checked
+
+    values, files = split_data(data)
+    found: tuple[Diagnostic, ...] = ()
+    code = 0
+    summary = ""
+    try:
+        energy, found = checked(program, data=values, files=files, allow_paths=allow_paths, remember=remember)
+        if energy is not None:
+            check_queries(energy)
+            variables = ", ".join(f"{v.name}{list(v.shape) or ''}" for v in energy.variables if not v.stands_for)
+            summary = f"{program}: well formed; {energy.n} random variables ({variables}), {len(energy.queries)} queries"
+        else:
+            summary = f"{program}: well formed as far as it goes without its data"
+    except SpuccError as error:
+        found, code = (*found, *error.diagnostics), error.exit_code
+    if diagnostics == "json":
+        import json
+
+        from spucc.diagnostics import to_json
+
+        click.echo(json.dumps(to_json(found), indent=1))
+    elif found:
+        report(found)
+    if code:
+        raise click.exceptions.Exit(code)
+    if diagnostics == "text":
+        click.echo(summary)
+
+
+@click.command()
+@click.argument("programs", nargs=-1, required=True)
+@click.option("--check", "only_check", is_flag=True, help="Change nothing; exit 1 when a file would change.")
+def fmt(programs: tuple[str, ...], only_check: bool) -> None:
+    """Format PROGRAMS in place; `-` reads standard input and prints."""
+    from pathlib import Path
+
+    from spucc.cli.report import remember
+    from spucc.grammar.format import format_text
+    from spucc.grammar.source import read_source
+    from spucc.results import write_whole
+
+    would = 0
+    for name in programs:
+        text = click.get_text_stream("stdin", encoding="utf-8").read() if name == "-" else read_source(name)
+        remember({name: text})
+        formatted = format_text(text, name)
+        if name == "-":
+            click.echo(formatted, nl=False)
+        elif formatted != text:
+            would += 1
+            if not only_check:
+                write_whole(Path(name), formatted.encode())
+            click.echo(f"{'would format' if only_check else 'formatted'} {name}")
+    if only_check and would:
+        raise click.exceptions.Exit(1)
