@@ -17,7 +17,7 @@ from scipy import linalg, sparse
 from scipy.sparse import linalg as sparse_linalg
 
 from spucc.arrays import FloatArray
-from spucc.circuit import network
+from spucc.circuit import assemble, network
 from spucc.device import Device
 from spucc.energy import Energy
 from spucc.pipeline import Observer, Pass
@@ -108,8 +108,7 @@ def _cells_law(job: Job, device: Device) -> tuple[FloatArray, FloatArray]:
         cov = _inverse(np.asarray(value.matrix.toarray()))
         return cov @ value.bias, cov
     if isinstance(value, Placed):
-        matrix = network(device, value.cell, value.edges, value.ground, value.coupling)
-        cov = _inverse(np.asarray(matrix.toarray()) / value.scale)
+        cov = _inverse(np.asarray(placed_matrix(value, device).toarray()) / value.scale)
         return cov @ (value.bias / value.scale), cov
     if isinstance(value, Quantized):
         first, second = np.zeros(value.n), np.zeros((value.n, value.n))
@@ -122,6 +121,13 @@ def _cells_law(job: Job, device: Device) -> tuple[FloatArray, FloatArray]:
     precision = value.quadratic.toarray() / value.temperature
     cov = _inverse(precision)
     return cov @ (-value.linear / value.temperature), cov
+
+
+def placed_matrix(value: Placed, device: Device) -> sparse.csr_array:
+    """The matrix that placed components make, strays included once the values have units."""
+    if value.dimensionless:
+        return assemble(value.family, value.edges, value.ground, value.coupling)
+    return network(device, value.cell, value.edges, value.ground, value.coupling)
 
 
 def member_law(codes: Quantized, m: int, device: Device) -> tuple[FloatArray, FloatArray]:
@@ -257,8 +263,7 @@ def _cells_precision(job: Job, device: Device) -> tuple[sparse.csr_array | None,
     if isinstance(value, Couplings):
         return value.matrix, value.bias
     if isinstance(value, Placed):
-        matrix = network(device, value.cell, value.edges, value.ground, value.coupling)
-        return sparse.csr_array(matrix / value.scale), value.bias / value.scale
+        return sparse.csr_array(placed_matrix(value, device) / value.scale), value.bias / value.scale
     if isinstance(value, Quantized) and value.members == 1 and value.readback[0].is_diagonal:
         ground, coupling = decode(value, 0, device)
         matrix = network(device, value.cell, value.edges, ground, coupling)

@@ -103,6 +103,12 @@ class Placed:
     def n(self) -> int:
         return int(self.cell.size)
 
+    @property
+    def dimensionless(self) -> bool:
+        """Whether the values are still those of K, before `fit` gave them units: then the scale is 1 and the board's strays
+        are not among them."""
+        return self.scale == 1.0
+
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
