@@ -1,7 +1,8 @@
 """From the rules of `spu.lark` to the nodes of `tree.py`: one method for each named alternative.
 
-A method gets the values of its alternative's symbols: tokens as the scanner made them, nodes, or lists of nodes. What
-the grammar cannot say (a bound has one of two names, keywords follow positions) is checked here and left in `faults`.
+A method gets the values of its alternative's symbols: tokens as the scanner made them, nodes, or lists of
+nodes. What the grammar cannot say (a bound has one of two names, keywords follow positions) is checked here
+and left in `faults`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from spucc.grammar.walk import deeper_than
 
 TYPES = ("int", "real", "spin", "bit", "graph", "spd", "symmetric", "string", "bool")
 
-# How deep the tree of one statement may be. Later stages walk trees by recursion, so this is bounded here for all.
+# How deep the tree of one statement may be. Later stages walk trees by recursion; the bound is here for all.
 MAX_DEPTH = 200
 
 _ELSEWHERE = {
     "float": "write `real`", "double": "write `real`", "number": "write `real`", "boolean": "write `bool`",
     "str": "write `string`", "integer": "write `int`", "binary": "write `bit`", "vector": "write `real[n]`",
-    "row_vector": "write `real[n]`", "array": "write the type of the entries: `real[n]`", "matrix": "write `real[n, m]`",
-    "cov_matrix": "write `spd[n]`", "simplex": "only real, spin and bit variables can be sampled",
+    "row_vector": "write `real[n]`", "array": "write the type of the entries: `real[n]`",
+    "matrix": "write `real[n, m]`",
+    "cov_matrix": "write `spd[n]`",
 }  # fmt: skip
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 _LARGEST = 2**63 - 1
@@ -77,7 +79,9 @@ class Builder:
             items.append(statement)
         return items
 
-    def block(self, _open: Token, items: list[tree.Statement], close: Token) -> tuple[list[tree.Statement], Token]:
+    def block(
+        self, _open: Token, items: list[tree.Statement], close: Token
+    ) -> tuple[list[tree.Statement], Token]:
         return items, close
 
     def block_last(
@@ -111,7 +115,9 @@ class Builder:
         seen: set[str] = set()
         for param in params:
             if param.id in seen:
-                self.fault("E0137", f"`{param.id}` is a parameter already", param.span, "give each its own name")
+                self.fault(
+                    "E0137", f"`{param.id}` is a parameter already", param.span, "give each its own name"
+                )
             seen.add(param.id)
         return tree.Function(self.over(word, rest[-1]), self.name(name), tuple(params), rest[-1])
 
@@ -201,7 +207,9 @@ class Builder:
     def type(self, name: Token, end: Token | None = None, **fields: Any) -> tree.Type:
         if name[1] not in TYPES:
             help = _ELSEWHERE.get(name[1]) or did_you_mean(name[1], TYPES)
-            self.fault("E0128", f"there is no type `{name[1]}`", self.at(name), help or "types: " + ", ".join(TYPES))
+            self.fault(
+                "E0128", f"there is no type `{name[1]}`", self.at(name), help or "types: " + ", ".join(TYPES)
+            )
         return tree.Type(self.over(name, end or name), name[1], **fields)
 
     def type_shape(self, name: Token, shape: tuple[list[tree.Expr], Token]) -> tree.Type:
@@ -225,7 +233,9 @@ class Builder:
         found: dict[str, tree.Expr] = {}
         for name, value in bounds:
             if name[1] not in ("lower", "upper"):
-                self.fault("E0121", f"there is no bound `{name[1]}`", self.at(name), "bounds: `<lower=0, upper=1>`")
+                self.fault(
+                    "E0121", f"there is no bound `{name[1]}`", self.at(name), "bounds: `<lower=0, upper=1>`"
+                )
             elif name[1] in found:
                 self.fault("E0121", f"`{name[1]}` is given twice", self.at(name), "remove one of the two")
             else:
@@ -247,13 +257,20 @@ class Builder:
     def unary(self, op: Token, operand: tree.Expr) -> tree.Unary:
         return tree.Unary(self.over(op, operand), op[1], operand)
 
-    def index(self, value: tree.Expr, _open: Token, items: list[tree.Expr | tree.Slice], close: Token) -> tree.Index:
+    def index(
+        self, value: tree.Expr, _open: Token, items: list[tree.Expr | tree.Slice], close: Token
+    ) -> tree.Index:
         begin = value.span
         span = Span(self.file, begin.line, begin.column, close[2], close[3] + 1)
         return tree.Index(span, value, tuple(items))
 
     def index_comma(
-        self, value: tree.Expr, opener: Token, items: list[tree.Expr | tree.Slice], _comma: Token, close: Token
+        self,
+        value: tree.Expr,
+        opener: Token,
+        items: list[tree.Expr | tree.Slice],
+        _comma: Token,
+        close: Token,
     ) -> tree.Index:
         return self.index(value, opener, items, close)
 
@@ -312,7 +329,9 @@ class Builder:
     def tuple_one(self, opener: Token, item: tree.Expr, _comma: Token, close: Token) -> tree.Tuple:
         return tree.Tuple(self.over(opener, close), (item,))
 
-    def tuple_(self, opener: Token, item: tree.Expr, _comma: Token, more: list[tree.Expr], *rest: Token) -> tree.Tuple:
+    def tuple_(
+        self, opener: Token, item: tree.Expr, _comma: Token, more: list[tree.Expr], *rest: Token
+    ) -> tree.Tuple:
         return tree.Tuple(self.over(opener, rest[-1]), (item, *more))
 
     tuple_comma = tuple_
@@ -325,11 +344,15 @@ class Builder:
 
     array_comma = array
 
-    def comprehension(self, function: tree.Name, _open: Token, body: tree.Expr, *rest: Any) -> tree.Comprehension:
+    def comprehension(
+        self, function: tree.Name, _open: Token, body: tree.Expr, *rest: Any
+    ) -> tree.Comprehension:
         _, targets, _, iterable, close = rest
         return self._comprehension(function, body, targets, iterable, None, close)
 
-    def comprehension_if(self, function: tree.Name, _open: Token, body: tree.Expr, *rest: Any) -> tree.Comprehension:
+    def comprehension_if(
+        self, function: tree.Name, _open: Token, body: tree.Expr, *rest: Any
+    ) -> tree.Comprehension:
         _, targets, _, iterable, _, condition, close = rest
         return self._comprehension(function, body, targets, iterable, condition, close)
 

@@ -11,7 +11,8 @@ from spucc.diagnostics import Diagnostic, Label, Span
 _LOOKALIKES = {
     "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": '"', "’": '"', "`": '"',
     "−": "-", "–": "-", "—": "-", "×": "*", "·": "*", "∗": "*", "⋅": "*", "÷": "/", "∕": "/",
-    "≤": "<=", "≥": ">=", "≠": "!=", "∼": "~", "～": "~", "˜": "~", "∈": "in", "²": "**2", "³": "**3", "…": "...",
+    "≤": "<=", "≥": ">=", "≠": "!=", "∼": "~", "～": "~", "˜": "~", "∈": "in",
+    "²": "**2", "³": "**3", "…": "...",
     "（": "(", "）": ")", "，": ",", "；": ";", "：": ":", "＝": "=", "＋": "+", "－": "-",
     "\u00a0": "a space", "\u202f": "a space", "\u2009": "a space", "\u200b": "nothing", "\ufeff": "nothing",
     "\u2028": "a new line", "\u2029": "a new line", "\v": "a new line",
@@ -23,7 +24,10 @@ def name(text: str, span: Span) -> Diagnostic:
     first = text[0]
     if first == '"':
         return Diagnostic(
-            "E0105", "this string is not closed", span, help='close it with `"` before the line ends; `\\"` is a quote'
+            "E0105",
+            "this string is not closed",
+            span,
+            help='close it with `"` before the line ends; `\\"` is a quote',
         )
     if first == "'":
         return Diagnostic(

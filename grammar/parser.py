@@ -1,7 +1,8 @@
 """Text to syntax tree: the LALR machine, and how it goes on after an error.
 
-The table comes from `spu.lark`; the machine is here, thirty lines, rather than lark's, because it keeps tokens as plain
-tuples, skips the long chains of one-symbol rules by memory, and can start afresh at the next statement after an error.
+The table comes from `spu.lark`; the machine is here, thirty lines, rather than lark's, because it keeps
+tokens as plain tuples, skips the long chains of one-symbol rules by memory, and can start afresh at the next
+statement after an error.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from spucc.diagnostics import Diagnostic, SpuccError
+from spucc.diagnostics import Diagnostic, Span, SpuccError
 from spucc.grammar import source, syntax_errors, tree
 from spucc.grammar.builder import MAX_DEPTH, Builder
 from spucc.grammar.scanner import Scanner, Token
@@ -26,16 +27,18 @@ MAX_ERRORS = 100
 # A statement can begin in the states that know what to do with this token, and in no other.
 _BEGINS = "let"
 
-_STATEMENTS = frozenset("data let var param energy observe temperature train query import fn".split())
+_STATEMENTS = frozenset(
+    ["data", "let", "var", "param", "energy", "observe", "temperature", "train", "query", "import", "fn"]
+)
 
 table = cache(load)
 
 
 def parse(text: str, file: str) -> tuple[tree.Program, list[Diagnostic]]:
-    """The program that a text holds and every syntax error in it, in order; statements at fault are left out."""
+    """The program that a text holds and all its syntax errors, in order; statements at fault are left out."""
     too_large = source.too_large(len(text), file)
     if too_large is not None:
-        return tree.Program(tree.Span(file, 1, 1, 1, 1), ()), [too_large]
+        return tree.Program(Span(file, 1, 1, 1, 1), ()), [too_large]
     with _collector_paused(len(text)):
         return _Machine(table(), source.normalised(text), file).run()
 
@@ -90,7 +93,7 @@ class _Machine:
         else:
             statements = self.values[0]
         end = (END, "", self.last[2], self.last[3])
-        span = tree.Span(self.file, 1, 1, end[2], max(end[3], 1))
+        span = Span(self.file, 1, 1, end[2], max(end[3], 1))
         found = sorted(self.diagnostics, key=lambda d: (d.span.line, d.span.column) if d.span else (0, 0))
         return tree.Program(span, statements, tuple(self.scanner.comments)), found
 
@@ -153,7 +156,9 @@ class _Machine:
         while True:
             kind = token[0]
             if kind == "{":
-                if depth == 0 and (first in ("for", "if", "else") or (first != "fn" and self._ends_line(token))):
+                if depth == 0 and (
+                    first in ("for", "if", "else") or (first != "fn" and self._ends_line(token))
+                ):
                     for stand_in in ("if", "true", "{"):  # the block's own statements are still worth reading
                         self.feed((stand_in, stand_in, token[2], token[3]))
                     return
@@ -208,10 +213,11 @@ class _Machine:
         symbols = tuple(self.table.symbols[state] for state in self.states[base + 1 :])
         opened = self.scanner.innermost if token[0] != "ERROR" else None
         expected = tuple(self._expected())
-        return syntax_errors.Situation(symbols, first, self.last, token, opened, self.file, expected)
+        name = next((v[1] for v in self.values[base:] if type(v) is tuple and v[0] == "NAME"), "")
+        return syntax_errors.Situation(symbols, first, name, self.last, token, opened, self.file, expected)
 
     def _expected(self) -> Iterator[str]:
-        """The kinds of token with which the program could go on, found by trying each on a copy of the states."""
+        """The kinds of token with which the program could go on, each tried on a copy of the states."""
         for kind in sorted(self.table.actions[self.states[-1]]):
             states = list(self.states)
             while True:

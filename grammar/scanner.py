@@ -1,8 +1,9 @@
 """Text to tokens: one regular expression, and the rules on where a statement ends.
 
-A statement ends at a newline or at `;`. Inside `( )`, `[ ]` and the `< >` of bounds a newline is white space, and a
-line that ends in a binary operator, `~`, a comma or `=` goes on. The scanner therefore keeps the stack of open brackets, and so
-it is also the one to notice a bracket that is never closed: at the line where a new statement plainly begins.
+A statement ends at a newline or at `;`. Inside `( )`, `[ ]` and the `< >` of bounds a newline is white space,
+and a line that ends in a binary operator, `~`, a comma or `=` goes on. The scanner therefore keeps the stack
+of open brackets, and so it is also the one to notice a bracket that is never closed: at the line where a new
+statement plainly begins.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import Iterator
 from spucc.diagnostics import Diagnostic, Label, Span
 from spucc.grammar import lexical_errors
 
-# What kind it is, its text, and the line and column (from 1) where it begins; no token goes over a line's end.
+# What kind it is, its text, and the line and column (from 1) where it begins; no token goes over a line's
+# end.
 Token = tuple[str, str, int, int]
 
 KEYWORDS = frozenset(
-    "data let var param energy observe for in if else temperature train query import fn and or not true false None".split()
+    ["data", "let", "var", "param", "energy", "observe", "for", "in", "if", "else", "temperature", "train"]
+    + ["query", "import", "fn", "and", "or", "not", "true", "false", "None"]
 )
 
 # At most so many brackets within brackets. The tree itself is bounded by `parser.MAX_DEPTH`.
@@ -45,7 +48,8 @@ _WORDS = {word: word for word in KEYWORDS}
 _CLOSER = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _CONTINUES = frozenset([",", "=", "ADD", "MUL", "**", "CMP", "and", "or", "~"])
 
-# A line that begins a statement even where a bracket is open: no statement's keyword and no `~` stands in brackets.
+# A line that begins a statement even where a bracket is open: no statement's keyword and no `~` stands in
+# brackets.
 _STATEMENT = re.compile(
     r"""[ \t\f]*+(?:(?:data|let|var|param|energy|observe|temperature|train|query|import|fn)[ \t]++[\w("-]
     |(?:[^\n~\#"()\[\]{}]++|\([^()\n]*+\)|\[[^\[\]\n]*+\])*+~)""",
@@ -122,10 +126,11 @@ class Scanner:
                             continue
                         kind = "LBOUND"
                     opened.append((kind, text, line, column))
-                    if len(opened) > MAX_BRACKETS and not self._too_deep:
+                    if len(opened) > MAX_BRACKETS:
                         self._too_deep = True
                         self.fault = lexical_errors.too_deep(self._span(line, column, 1), MAX_BRACKETS)
                         yield ("ERROR", text, line, column)
+                        break
                 elif text in ")]}" or (text[0] == ">" and opened and opened[-1][1] == "<"):
                     yield from self._close((kind, text, line, column))
                     continue
@@ -136,7 +141,7 @@ class Scanner:
 
     def _close(self, token: Token) -> Iterator[Token]:
         """A closing bracket, with the faults it brings to light."""
-        kind, text, line, column = token
+        _, text, line, column = token
         opened = self._open
         if text == "}" and any(t[1] == "{" for t in opened) and opened[-1][1] != "{":
             yield self._unclosed(opened[-1])
@@ -159,8 +164,8 @@ class Scanner:
             yield token
 
     def _end(self, line: int, column: int) -> Iterator[Token]:
-        """The end of the text; what is still open is reported once and blocks are closed, so that they are kept."""
-        if self._open:
+        """The end: what is still open is reported once, and blocks are closed so that they are kept."""
+        if self._open and not self._too_deep:
             yield self._unclosed(self._open[-1])
         yield ("SEP", "", line, column)
         for token in reversed(self._open):

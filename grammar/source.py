@@ -58,7 +58,9 @@ def too_large(size: int, file: str) -> Diagnostic | None:
     if size <= MAX_BYTES:
         return None
     title = f"the program is larger than {MAX_BYTES // 2**20} MB"
-    help = 'put its numbers into a data file (`data J: real[n]`, `npy("J.npy")`) and repeated lines into a `for`'
+    help = (
+        'put its numbers into a data file (`data J: real[n]`, `npy("J.npy")`) and repeated lines into a `for`'
+    )
     return Diagnostic("E0144", title, Span(file, 1, 1, 1, 1), help=help)
 
 

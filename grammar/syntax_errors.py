@@ -1,7 +1,7 @@
 """Naming a syntax error: by the example in `syntax_errors.toml` that stops the parser in the same situation.
 
-A situation is the token that does not fit and the symbols of the statement before it, with every complete expression
-folded to one symbol. Nothing here is read, and no example parsed, before the first error.
+A situation is the token that does not fit and the symbols of the statement before it, with every complete
+expression folded to one symbol. Nothing here is read, and no example parsed, before the first error.
 """
 
 from __future__ import annotations
@@ -20,16 +20,37 @@ from spucc.grammar.scanner import KEYWORDS, Token
 _LONGEST = 4
 
 _EXPRESSIONS = frozenset(
-    """expr or_test and_test not_test comparison arith term factor power postfix atom call callee args arg exprs
-    subscripts subscript names targets type NAME NUMBER STRING true false None""".split()
+    ["expr", "or_test", "and_test", "not_test", "comparison", "arith", "term", "factor", "power", "postfix"]
+    + [
+        "atom",
+        "call",
+        "callee",
+        "args",
+        "arg",
+        "exprs",
+        "subscripts",
+        "subscript",
+        "names",
+        "targets",
+        "type",
+    ]
+    + ["NAME", "NUMBER", "STRING", "true", "false", "None"]
 )
 _INFIX = frozenset(["ADD", "MUL", "**", "and", "or", ".", ","])
 _PREFIX = frozenset(["ADD", "not"])
 _OPENER = {")": "(", "]": "["}
 _CLASSES = frozenset(["NAME", "NUMBER", "STRING", "SEP"])
-_SHOWN = {"NAME": "a name", "NUMBER": "a number", "STRING": "a string", "SEP": "the end of the line", "$END": "the end"}
+_SHOWN = {
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "STRING": "a string",
+    "SEP": "the end of the line",
+    "$END": "the end",
+}
 _SHOWN |= {"CMP": "a comparison", "ADD": "`+`", "MUL": "`*`", "LBOUND": "bounds", "RBOUND": "`>`"}
-_NOT_CONTINUING = frozenset([")", "]", "}", "NAME", "NUMBER", "STRING", "true", "false", "None", "SEP", "ERROR"])
+_NOT_CONTINUING = frozenset(
+    [")", "]", "}", "NAME", "NUMBER", "STRING", "true", "false", "None", "SEP", "ERROR"]
+)
 
 Key = tuple[str, tuple[str, ...], str]
 
@@ -40,6 +61,7 @@ class Situation:
 
     symbols: tuple[str, ...]
     first: str
+    name: str
     last: Token
     token: Token
     opened: Token | None
@@ -94,7 +116,8 @@ def name(situation: Situation, probe: Callable[[str], Situation]) -> Diagnostic:
 def fold(symbols: tuple[str, ...], comparisons: bool = False) -> tuple[str, ...]:
     """The symbols of a statement after its beginning `^`, with complete expressions as `x`.
 
-    Lists fold to their last item. Comparisons are folded only if asked for: a chain of them is an error of its own.
+    Lists fold to their last item. Comparisons are folded only if asked for: a chain of them is an error of
+    its own.
     """
     infix = _INFIX | {"CMP"} if comparisons else _INFIX
     out = ["^"]
@@ -151,7 +174,12 @@ def key_of(entry: dict[str, Any], situation: Situation) -> Key:
 
 def _filled(entry: dict[str, Any], situation: Situation) -> Diagnostic:
     """An entry's diagnostic, with the tokens of the situation in its blanks."""
-    blanks = {"{found}": _text(situation.token), "{last}": situation.last[1], "{first}": situation.first}
+    blanks = {
+        "{found}": _text(situation.token),
+        "{last}": situation.last[1],
+        "{first}": situation.first,
+        "{name}": situation.name,
+    }
     title, help = entry["title"], entry.get("help", "")
     for blank, text in blanks.items():
         title, help = title.replace(blank, text), help.replace(blank, text)
@@ -169,12 +197,10 @@ def _unclosed(situation: Situation) -> Diagnostic | None:
     opened = situation.opened
     if opened is None or situation.token[1] not in ("", "~", ";", "}"):
         return None
+    closer = {"(": ")", "[": "]", "<": ">"}[opened[1]]
+    labels: tuple[Label, ...] = ()
     if situation.token[1] == "~" and situation.token[2] == opened[2]:
-        closer = {"(": ")", "[": "]", "<": ">"}[opened[1]]
         labels = (Label(_place(situation.token, situation), f"`{closer}` is missing before this"),)
-    else:
-        labels = ()
-        closer = {"(": ")", "[": "]", "<": ">"}[opened[1]]
     title = f"this `{opened[1]}` is never closed"
     help = f"add the missing `{closer}`"
     return Diagnostic("E0102", title, _place(opened, situation), "opened here", labels, help=help)
@@ -196,7 +222,9 @@ def _plain(situation: Situation) -> Diagnostic:
     if "NUMBER" in expected:
         wanted = ["an expression"]
     else:
-        wanted = [_SHOWN.get(kind, f"`{kind}`") for kind in expected if kind != "$END" or "SEP" not in expected]
+        wanted = [
+            _SHOWN.get(kind, f"`{kind}`") for kind in expected if kind != "$END" or "SEP" not in expected
+        ]
     help = "expected " + " or ".join(wanted) if wanted and len(wanted) <= 5 else ""
     return Diagnostic("E0101", title, _place(situation.token, situation), help=help)
 

@@ -1,8 +1,9 @@
 """The LALR table: built from `spu.lark` by lark, kept beside it as plain JSON, loaded in a few milliseconds.
 
 Importing lark and building the table costs some 200 ms, more than the rest of `spucc check`. So the table is
-committed as `spu.table.json` together with a digest of the grammar it was made from, and lark is imported only when
-the two differ, as they do while somebody edits the grammar. `python -m spucc.grammar.table` brings them in step.
+committed as `spu.table.json` together with a digest of the grammar it was made from, and lark is imported
+only when the two differ, as they do while somebody edits the grammar. `python -m spucc.grammar.table` brings
+them in step.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ END = "$END"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`origin` is made of the last `size` values by the builder's method `action`; the empty action passes one on."""
+    """`origin` is made of the last `size` values by the builder's method `action`; `""` passes one on."""
 
     origin: str
     size: int
@@ -30,8 +31,9 @@ class Rule:
 class Table:
     """For each state, the action on each token and the next state after each rule.
 
-    An action n ≥ 0 shifts to state n; n < 0 reduces by rule −n − 1. A token is known by its text if the text is fixed
-    (`"let"`, `"("`), else by the name of its kind (`"NAME"`). `symbols[state]` is the symbol that leads to a state.
+    An action n ≥ 0 shifts to state n; n < 0 reduces by rule −n − 1. A token is known by its text if the text
+    is fixed (`"let"`, `"("`), else by the name of its kind (`"NAME"`). `symbols[state]` is the symbol that
+    leads to it.
     """
 
     actions: list[dict[str, int]]
@@ -67,12 +69,14 @@ def from_data(data: dict[str, Any]) -> Table:
 
 
 def build(grammar: str) -> dict[str, Any]:
-    """The table as plain data. Lark finds the states; a conflict is an error, since `strict` would need a package."""
+    """The table as plain data. Lark finds the states and, by the second analysis, refuses a conflict."""
     from lark import Lark
-    from lark.parsers.lalr_analysis import Shift
+    from lark.parsers.lalr_analysis import LALR_Analyzer, Shift
 
     parser = Lark(grammar, parser="lalr", start="program", lexer="basic", maybe_placeholders=False)
-    table = parser.parser.parser._parse_table  # type: ignore[attr-defined]
+    table = parser.parser.parser._parse_table
+    analysis: Any = LALR_Analyzer(parser.parser.parser.parser_conf, strict=True)
+    analysis.compute_lalr()
     literal = {t.name: t.pattern.value for t in parser.terminals if t.pattern is not None}
     order = _numbering(table.states, table.start_states["program"], literal, Shift)
     rules: list[list[Any]] = []
@@ -81,7 +85,9 @@ def build(grammar: str) -> dict[str, Any]:
     gotos: list[dict[str, int]] = [{} for _ in order]
     symbols = ["" for _ in order]
     for old, new in order.items():
-        for symbol, (kind, target) in sorted(table.states[old].items()):
+        for symbol, (kind, target) in sorted(
+            table.states[old].items(), key=lambda item: literal.get(item[0], item[0])
+        ):
             token = literal.get(symbol, symbol)
             if kind is Shift:
                 is_rule = symbol.islower()
@@ -105,7 +111,7 @@ def build(grammar: str) -> dict[str, Any]:
 
 
 def _numbering(states: Any, start: Any, literal: dict[str, str], shift: Any) -> dict[Any, int]:
-    """New numbers for the states, in the order they are met from the start, so that the file does not vary by run."""
+    """New numbers for the states, in the order they are met from the start, the same in every run."""
     order = {start: 0}
     queue = [start]
     for state in queue:
@@ -123,7 +129,9 @@ def write(path: Path) -> None:
     rows = []
     for key, value in data.items():
         if isinstance(value, list) and value and not isinstance(value[0], str):
-            body = ",\n".join("  " + json.dumps(item, sort_keys=True, separators=(",", ":")) for item in value)
+            body = ",\n".join(
+                "  " + json.dumps(item, sort_keys=True, separators=(",", ":")) for item in value
+            )
             rows.append(f'"{key}": [\n{body}\n]')
         else:
             rows.append(f'"{key}": {json.dumps(value)}')

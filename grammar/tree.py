@@ -15,7 +15,7 @@ class Node:
     span: Span = field(compare=False, repr=False)
 
 
-# --- expressions ---------------------------------------------------------------------------------------------------
+# --- expressions --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Call(Node):
 
 @dataclass(frozen=True, slots=True)
 class Comprehension(Node):
-    """`sum(expr for i in range(N) if c)`; `function` is the reduction (`sum`, `prod`, `min`, `max`, `mean`)."""
+    """`sum(expr for i in range(N) if c)`; `function` is the reduction: `sum prod min max mean`."""
 
     function: Name
     body: Expr
@@ -154,7 +154,7 @@ Expr = (
     | Attribute
 )
 
-# --- types -----------------------------------------------------------------------------------------------------------
+# --- types --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Type(Node):
     shape: tuple[Expr, ...] = ()
 
 
-# --- statements --------------------------------------------------------------------------------------------------------
+# --- statements ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +295,7 @@ Statement = (
 
 @dataclass(frozen=True, slots=True)
 class Program(Node):
-    """A whole file. `comments` are kept for the formatter: (line, column, text with `#`, alone on its line)."""
+    """A whole file. `comments` are kept for the formatter: line, column, text with `#`, alone on its line."""
 
     statements: tuple[Statement, ...]
     comments: tuple[tuple[int, int, str, bool], ...] = field(default=(), compare=False, repr=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 from spucc.grammar import tree
 
 
 @cache
-def _child_fields(kind: type[tree.Node]) -> tuple[str, ...]:
+def _child_fields(kind: Any) -> tuple[str, ...]:
     """The fields of a class that can hold nodes, in order."""
     skipped = {"span", "else_span", "text", "op", "id", "targets", "comments"}
     if kind is not tree.For:
@@ -41,8 +42,8 @@ def walk(node: tree.Node) -> Iterator[tree.Node]:
 def deeper_than(statement: tree.Statement, limit: int) -> bool:
     """Whether a path from a statement down goes through more than `limit` nodes.
 
-    The statements in its blocks are left out: they were measured when they were made, and brackets bound their depth.
-    Only the branches of an `else if` chain, which no bracket bounds, are followed.
+    The statements in its blocks are left out: they were measured when they were made, and brackets bound
+    their depth. Only the branches of an `else if` chain, which no bracket bounds, are followed.
     """
     span = statement.span
     if span.line == span.end_line and span.end_column - span.column <= limit:
