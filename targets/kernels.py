@@ -1,0 +1,123 @@
+"""What the compiled kernels share: the decorator, random numbers by the lane, and single-precision exp and
+normals.
+
+A *lane* is one chain. Lanes are the innermost axis of every array, so that the compiler turns each inner loop
+into vector instructions; lane k of a run has a random stream of its own that depends on the seed and on k
+alone. Hence a chain is the same whatever the number of chains or threads beside it.
+
+Importing this module imports numba (0.4 s): only functions that are about to run a kernel do so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+# Contraction and reassociation leave every comparison and special value as it is.
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile without the interpreter lock and keep the machine code beside the source."""
+    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)(function)
+
+
+def inline(function: Callable[..., Any]) -> Any:
+    """A kernel's helper, expanded where it is called so that the loop around it can be vectorised."""
+    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST, inline="always")(function)
+
+
+@intrinsic
+def float_of_bits(context, bits):  # type: ignore[no-untyped-def]
+    """The float32 whose bits are an int32's."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], context.get_value_type(types.float32))
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
+def bits_of_float(context, value):  # type: ignore[no-untyped-def]
+    """The int32 whose bits are a float32's."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], context.get_value_type(types.int32))
+
+    return types.int32(types.float32), generate
+
+
+_EXP2 = tuple(
+    float(c)
+    for c in np.polynomial.Chebyshev.interpolate(np.exp2, 5, domain=[-0.5, 0.5])
+    .convert(kind=np.polynomial.Polynomial)
+    .coef
+)
+"""Coefficients of a polynomial for 2^r on [−½, ½]."""
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+def lane_seeds(seed: tuple[int, ...], first: int, lanes: int, words: int) -> NDArray[np.uint64]:
+    """Random 64-bit words [words, lanes] for lanes `first … first + lanes − 1`: SplitMix64 (Steele, Lea and
+    Flood 2014) of a key made from `seed`, a counter for each lane and word."""
+    key = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+    counter = np.arange(first, first + lanes, dtype=np.uint64)[None, :] * np.uint64(words)
+    counter = counter + np.arange(words, dtype=np.uint64)[:, None]
+    z = key + (counter + np.uint64(1)) * _MIX
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def lane_state(seed: tuple[int, ...], first: int, lanes: int) -> NDArray[np.uint32]:
+    """States [4, lanes] of xoshiro128+ (Blackman and Vigna 2021), one for each lane."""
+    words = lane_seeds(seed, first, lanes, 2)
+    low, high = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
+    return np.ascontiguousarray(np.concatenate([low, high]).astype(np.uint32))
+
+
+@inline
+def next32(state, lane):  # type: ignore[no-untyped-def]
+    """32 random bits of a lane (xoshiro128+; its lowest bits are weak). Every step is cast back to 32 bits,
+    because numba widens sums and shifts of uint32 to 64 bits, which would be another generator and a bad
+    one."""
+    a, b, c, d = state[0, lane], state[1, lane], state[2, lane], state[3, lane]
+    result = np.uint32(a + d)
+    t = np.uint32(b << np.uint32(9))
+    c = np.uint32(c ^ a)
+    d = np.uint32(d ^ b)
+    b = np.uint32(b ^ c)
+    a = np.uint32(a ^ d)
+    c = np.uint32(c ^ t)
+    d = np.uint32(np.uint32(d << np.uint32(11)) | np.uint32(d >> np.uint32(21)))
+    state[0, lane], state[1, lane], state[2, lane], state[3, lane] = a, b, c, d
+    return result
+
+
+@inline
+def uniform(bits):  # type: ignore[no-untyped-def]
+    """A float32 at the centre of one of 2²³ equal cells of (0, 1), from 32 random bits."""
+    return np.float32(np.float32(np.int32(bits >> np.uint32(9))) + np.float32(0.5)) * np.float32(2.0**-23)
+
+
+@inline
+def exp32(x):  # type: ignore[no-untyped-def]
+    """e^x to about 3e-7, relatively, for |x| up to 10 (3e-6 at the ends); x is clipped to ±87. As 2^k 2^r
+    with |r| ≤ ½ and the polynomial of degree 5 that interpolates 2^r at the Chebyshev points."""
+    t = np.float32(np.float32(1.4426950408889634) * min(max(x, np.float32(-87.0)), np.float32(87.0)))
+    k = np.float32(np.floor(np.float32(t + np.float32(0.5))))
+    r = np.float32(t - k)
+    p = np.float32(_EXP2[5])
+    p = np.float32(p * r + np.float32(_EXP2[4]))
+    p = np.float32(p * r + np.float32(_EXP2[3]))
+    p = np.float32(p * r + np.float32(_EXP2[2]))
+    p = np.float32(p * r + np.float32(_EXP2[1]))
+    p = np.float32(p * r + np.float32(_EXP2[0]))
+    return np.float32(p * float_of_bits(np.int32(np.int32(np.int32(k) + np.int32(127)) << np.int32(23))))
