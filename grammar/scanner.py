@@ -19,8 +19,8 @@ from spucc.grammar import lexical_errors
 Token = tuple[str, str, int, int]
 
 KEYWORDS = frozenset(
-    ["data", "let", "var", "param", "energy", "observe", "for", "in", "if", "else", "temperature", "train"]
-    + ["query", "import", "fn", "and", "or", "not", "true", "false", "None"]
+    """data let var param energy observe for in if else temperature train query import fn
+    and or not true false None""".split()  # noqa: SIM905
 )
 
 # At most so many brackets within brackets. The tree itself is bounded by `parser.MAX_DEPTH`.
@@ -132,6 +132,8 @@ class Scanner:
                         yield ("ERROR", text, line, column)
                         break
                 elif text in ")]}" or (text[0] == ">" and opened and opened[-1][1] == "<"):
+                    if text[0] == ">":
+                        last = "=" if text == ">=" else "RBOUND"
                     yield from self._close((kind, text, line, column))
                     continue
             elif kind == "ERROR":

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from typing import Any
 
 from spucc.grammar import tree
 
 
-@cache
-def _child_fields(kind: Any) -> tuple[str, ...]:
-    """The fields of a class that can hold nodes, in order."""
-    skipped = {"span", "else_span", "text", "op", "id", "targets", "comments"}
-    if kind is not tree.For:
-        return tuple(f for f in kind.__dataclass_fields__ if f not in skipped)
-    return tuple(f for f in kind.__dataclass_fields__ if f != "span")
-
-
 def children(node: tree.Node) -> Iterator[tree.Node]:
     """The nodes directly below a node, in the order of its fields."""
-    for name in _child_fields(type(node)):
+    fields: tuple[str, ...] = type(node).__match_args__
+    for name in fields[1:]:
         value = getattr(node, name)
         if isinstance(value, tree.Node):
             yield value
