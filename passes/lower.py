@@ -36,5 +36,5 @@ class Lower(JobPass):
             sweeps = step.sweeps if isinstance(step, HostLoop) else 0
             matrix = step.precision if isinstance(step, HostLoop) else getattr(step, "matrix", None)
             host += max(sweeps, 1) * (matrix.nnz if matrix is not None else 0)
-        schedule, notes = schedule_of(codes, device, self.draws, self.chains, self.rel_error, host)
+        schedule, notes = schedule_of(codes, device, self.draws, self.chains, self.rel_error, host, back)
         return Outcome(Configuration(codes, schedule, back), None, notes)

@@ -8,19 +8,21 @@ import click
 @click.command()
 def targets() -> None:
     """List the devices that programs can be compiled for."""
-    from spucc.devices import list_devices, load_device
-    from spucc.results import columns
+    from spucc.devices import list_devices, load_device, parametrised_targets
 
-    rows = []
-    for name in list_devices():
-        spec = load_device(name).spec
-        cells = load_device(name).topology.nodes
-        bits = spec.coupling.bits
-        rows.append([name, str(spec.family), "any" if cells is None else str(cells), str(bits or "-"), spec.description])
-    widths = [max(len(r[c]) for r in rows) for c in range(5)]
-    click.echo(columns(["name", "family", "cells", "bits"], [r[:4] for r in rows]).splitlines()[0] + "  description")
+    rows = [("name", "family", "cells", "bits", "description")]
+    for name, description in list_devices():
+        device = load_device(name)
+        cells, bits = device.topology.nodes, device.spec.coupling.bits
+        rows.append((name, str(device.family), str(cells or "any"), str(bits or "-"), description))
+    widths = [max(len(r[c]) for r in rows) for c in range(4)]
     for r in rows:
-        click.echo(f"{r[0]:<{widths[0]}}  {r[1]:>{max(widths[1], 6)}}  {r[2]:>{max(widths[2], 5)}}  {r[3]:>4}  {r[4]}")
+        click.echo("  ".join([*(v.ljust(w) for v, w in zip(r, widths)), r[4]]))
+    click.echo("\nlattices by their numbers, and changes in braces, such as `king(12,12){bits=10}`")
+    forms = parametrised_targets()
+    width = max(len(form) for form, _ in forms)
+    for form, text in forms:
+        click.echo(f"{form:<{width}}  {text}")
 
 
 @click.command()
