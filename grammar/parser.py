@@ -207,7 +207,7 @@ class _Machine:
             assert self.scanner.fault is not None
             self.diagnostics.append(self.scanner.fault)
             return
-        self.diagnostics.append(syntax_errors.name(self.situation(token, base, first), _probe))
+        self.diagnostics.append(syntax_errors.name(self.situation(token, base, first), probe))
 
     def situation(self, token: Token, base: int, first: str) -> syntax_errors.Situation:
         symbols = tuple(self.table.symbols[state] for state in self.states[base + 1 :])
@@ -250,7 +250,7 @@ class _Probe(_Machine):
         raise _Stopped(self.situation(token, base, first))
 
 
-def _probe(example: str) -> syntax_errors.Situation:
+def probe(example: str) -> syntax_errors.Situation:
     try:
         _Probe(table(), example, "").run()
     except _Stopped as stopped:

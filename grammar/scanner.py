@@ -127,6 +127,7 @@ class Scanner:
                         kind = "LBOUND"
                     opened.append((kind, text, line, column))
                     if len(opened) > MAX_BRACKETS:
+                        opened.pop()
                         self._too_deep = True
                         self.fault = lexical_errors.too_deep(self._span(line, column, 1), MAX_BRACKETS)
                         yield ("ERROR", text, line, column)

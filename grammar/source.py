@@ -5,31 +5,31 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from spucc.diagnostics import Diagnostic, Span, fail
+from spucc.diagnostics import Diagnostic, Span, SpuccError, fail
 
 # The tree of a text takes some hundred times its size, and numbers in bulk belong in data files.
 MAX_BYTES = 8 * 2**20
 
 
-def read_source(path: str | os.PathLike[str]) -> str:
-    """The text of a program, without byte order mark and with `\\n` at the end of each line."""
+def read_source(path: str | os.PathLike[str], wanted_by: Span | None = None) -> str:
+    """The text of a program, without byte order mark and with `\\n` at the end of each line.
+
+    `wanted_by` is the place of the `import` that names the file, if one does.
+    """
     file = os.fspath(path)
-    here = Span(file, 1, 1, 1, 1)
     try:
-        with Path(path).open("rb") as stream:
+        with open(file, "rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
-            if len(raw) > MAX_BYTES:
-                raise SpuccTooLarge
     except FileNotFoundError:
-        fail("E0141", f"there is no file `{file}`", None, help=_near(Path(path)))
+        fail("E0141", f"there is no file `{file}`", wanted_by, help=_near(Path(file)))
     except IsADirectoryError:
-        fail("E0142", f"`{file}` is a folder, not a program", None, help="name a `.spu` file in it")
-    except SpuccTooLarge:
-        fault = too_large(MAX_BYTES + 1, file)
-        fail(fault.code, fault.title, here, help=fault.help) if fault else None
+        fail("E0142", f"`{file}` is a folder, not a program", wanted_by, help="name a `.spu` file in it")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        fail("E0145", f"`{file}` cannot be read: {reason}", None)
+        fail("E0145", f"`{file}` cannot be read: {reason}", wanted_by)
+    fault = too_large(len(raw), file)
+    if fault is not None:
+        raise SpuccError(fault)
     return decode(raw, file)
 
 
@@ -38,11 +38,12 @@ def decode(raw: bytes, file: str) -> str:
     try:
         return normalised(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        good = normalised(raw[: error.start].decode("utf-8-sig", errors="replace"))
+        # A byte order mark is left out of the text that the error counts in.
+        good = normalised(error.object[: error.start].decode("utf-8", errors="replace"))
         line = good.count("\n") + 1
-        column = len(good) - (good.rfind("\n") + 1) + 1
+        column = len(good) - good.rfind("\n")
         place = Span(file, line, column, line, column + 1)
-        title = f"the byte 0x{raw[error.start]:02X} is not UTF-8"
+        title = f"the byte 0x{error.object[error.start]:02X} is not UTF-8"
         fail("E0143", title, place, help="save the file as UTF-8")
 
 
@@ -73,16 +74,14 @@ def offset(text: str, line: int, column: int) -> int:
 
 
 def _near(path: Path) -> str:
-    """The programs that are there, when one is asked for that is not."""
+    """The file that is there with nearly the name of the one that is not."""
     from difflib import get_close_matches
 
+    if not path.parent.exists():
+        return f"there is no folder `{path.parent}`"
     try:
         there = sorted(p.name for p in path.parent.iterdir())
     except OSError:
-        return f"there is no folder `{path.parent}`" if not path.parent.exists() else ""
+        return ""
     close = get_close_matches(path.name, there, n=1, cutoff=0.7)
     return f"did you mean `{path.parent / close[0]}`?" if close else ""
-
-
-class SpuccTooLarge(Exception):
-    """A file above the limit, on its way to the diagnostic that says so."""
