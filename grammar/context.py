@@ -1,0 +1,221 @@
+"""What elaboration knows and gathers: names in scope, the loop it is in, the effects that statements had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spucc.arrays import FloatArray, IntArray
+from spucc.diagnostics import Diagnostic, Label, Span, SpuccError, did_you_mean, fail
+from spucc.energy import Domain
+from spucc.grammar import tree
+from spucc.grammar.poly import Poly
+from spucc.grammar.values import Batch, Const, PoisonedError, Poison, Value, lift
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Declared:
+    """A name of the program: what an editor shows when the pointer rests on it."""
+
+    name: str
+    kind: str
+    type: str
+    shape: tuple[int, ...]
+    span: Span
+    value: Value
+
+
+class Scope:
+    """Names to values; a block sees the names of the blocks around it."""
+
+    __slots__ = ("names", "parent")
+
+    def __init__(self, parent: Scope | None = None) -> None:
+        self.parent = parent
+        self.names: dict[str, tuple[Value, Span]] = {}
+
+    def find(self, name: str) -> tuple[Value, Span] | None:
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.names:
+                return scope.names[name]
+            scope = scope.parent
+        return None
+
+    def known(self) -> Iterator[str]:
+        scope: Scope | None = self
+        while scope is not None:
+            yield from scope.names
+            scope = scope.parent
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class VariableInfo:
+    name: str
+    shape: tuple[int, ...]
+    domain: Domain
+    start: int
+    span: Span
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Added:
+    """A contribution to the energy: the sum of all entries of `poly`. `psd` says that its quadratic part is positive
+    semidefinite by construction; `certified` that it is positive definite on the coordinates it reads."""
+
+    poly: Poly
+    span: Span
+    psd: bool = False
+    certified: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AddedBlock:
+    """A contribution ½ xᵀMx − potential·x over a dense block; `cols` None: a symmetric block at (rows, rows), else
+    the term xᵀ_rows M x_cols without the ½."""
+
+    rows: IntArray
+    cols: IntArray | None
+    matrix: FloatArray
+    span: Span
+    psd: bool = False
+    certified: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Carried:
+    """A variable with a singular law: its entries `index` are `mean + factor @ z`, z fresh standard normals that start
+    at coordinate `z`."""
+
+    index: IntArray
+    mean: Poly
+    factor: FloatArray
+    z: int
+    name: str
+    span: Span
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Fixed:
+    """`observe`: every entry of the linear `poly` is zero."""
+
+    poly: Poly
+    span: Span
+
+
+Effect = Added | AddedBlock | Carried | Fixed
+
+
+@dataclass(eq=False)
+class Context:
+    """The state of one elaboration."""
+
+    folder: Path | None
+    allow_paths: tuple[Path, ...] = ()
+    scope: Scope = field(default_factory=Scope)
+    batch: Batch | None = None
+    variables: list[VariableInfo] = field(default_factory=list)
+    width: int = 0
+    effects: list[Effect] = field(default_factory=list)
+    queries: list[Any] = field(default_factory=list)
+    functions: dict[str, tree.Function] = field(default_factory=dict)
+    active: list[str] = field(default_factory=list)
+    calls: int = 0
+    temperature: tuple[float, Span] | None = None
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    declared: list[Declared] = field(default_factory=list)
+    turns: int = 0
+    files: dict[tuple[str, ...], Value] = field(default_factory=dict)
+    files_read: dict[str, str] = field(default_factory=dict)
+    stands_for: dict[str, str] = field(default_factory=dict)
+    bound: Any = None
+    sources: dict[str, str] = field(default_factory=dict)
+    importing: list[Path] = field(default_factory=list)
+    imported: set[Path] = field(default_factory=set)
+
+    def lookup(self, node: tree.Name) -> Value:
+        """The value of a name, as seen from inside the current loop."""
+        found = self.scope.find(node.id)
+        if found is None:
+            constant = BUILTIN_CONSTANTS.get(node.id)
+            if constant is not None:
+                return Const(np.asarray(constant))
+            if node.id in self.functions:
+                fail("E0206", f"`{node.id}` is a function: call it, `{node.id}(…)`", node.span)
+            fail(
+                "E0201",
+                f"unknown name `{node.id}`",
+                node.span,
+                help=did_you_mean(node.id, self.scope.known()),
+            )
+        value = found[0]
+        if isinstance(value, Poison):
+            raise PoisonedError
+        return lift(value, self.batch)
+
+    def declare(self, name: tree.Name, value: Value) -> None:
+        """Give a name its value; a second declaration in the same block, or of an outer name, is an error."""
+        previous = self.scope.find(name.id)
+        if previous is not None:
+            fail(
+                "E0202",
+                f"`{name.id}` is declared twice",
+                name.span,
+                labels=(Label(previous[1], "first declared here"),),
+                help="a name is declared once; choose another",
+            )
+        self.scope.names[name.id] = (value, name.span)
+
+    def domain_of(self, name: str) -> Domain:
+        return next(v.domain for v in self.variables if v.name == name)
+
+    def add_variable(self, name: str, shape: tuple[int, ...], domain: Domain, span: Span) -> VariableInfo:
+        size = 1
+        for n in shape:
+            size *= n
+        info = VariableInfo(name, shape, domain, self.width, span)
+        self.variables.append(info)
+        self.width += size
+        return info
+
+    @contextmanager
+    def inside(self, batch: Batch | None, scope: Scope | None = None) -> Iterator[None]:
+        """Evaluate in a loop and a block of its own."""
+        before = (self.batch, self.scope)
+        self.batch = batch
+        self.scope = Scope(self.scope) if scope is None else scope
+        try:
+            yield
+        finally:
+            self.batch, self.scope = before
+
+
+BUILTIN_CONSTANTS = {"inf": float("inf"), "pi": 3.141592653589793}
+
+
+class Collector:
+    """Runs several steps and raises all their errors together."""
+
+    def __init__(self) -> None:
+        self.found: list[Diagnostic] = []
+        self.poisoned = False
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        try:
+            yield
+        except SpuccError as error:
+            self.found += error.diagnostics
+        except PoisonedError:
+            self.poisoned = True
+
+    def done(self) -> None:
+        if self.found:
+            raise SpuccError(self.found)
+        if self.poisoned:
+            raise PoisonedError

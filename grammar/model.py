@@ -1,0 +1,138 @@
+"""The front end's entry points: `load` a program with its data, or just `elaborate` it to its energy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spucc.diagnostics import Diagnostic, SpuccError
+from spucc.energy import Energy
+from spucc.grammar import tree
+from spucc.grammar.binding import Bound, open_files
+from spucc.grammar.context import Context, Declared
+from spucc.grammar.compose import energy_of
+from spucc.grammar.parser import parse
+from spucc.grammar.source import read_source
+from spucc.grammar.statements import run_all
+
+# Nested expressions walk the Python stack; the parser bounds their depth.
+RECURSION = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A program with its data, elaborated. `sources` are the texts of all files, for rendering messages."""
+
+    energy: Energy
+    program: tree.Program
+    sources: Mapping[str, str]
+    program_digest: str
+    data_digest: str
+    warnings: tuple[Diagnostic, ...]
+    declared: tuple[Declared, ...]
+
+
+def elaborate(
+    program: str | os.PathLike[str],
+    *,
+    data: Mapping[str, Any] | None = None,
+    files: Sequence[str | os.PathLike[str]] = (),
+    allow_paths: Sequence[str | os.PathLike[str]] = (),
+    name: str = "<program>",
+    folder: str | os.PathLike[str] | None = None,
+) -> Energy:
+    """The energy of a program: a path, or its text. See `load`."""
+    return load(program, data=data, files=files, allow_paths=allow_paths, name=name, folder=folder).energy
+
+
+def load(
+    program: str | os.PathLike[str],
+    *,
+    data: Mapping[str, Any] | None = None,
+    files: Sequence[str | os.PathLike[str]] = (),
+    allow_paths: Sequence[str | os.PathLike[str]] = (),
+    name: str = "<program>",
+    folder: str | os.PathLike[str] | None = None,
+    sources: dict[str, str] | None = None,
+) -> Model:
+    """Read, parse and elaborate. A `str` that holds a line break, or does not end in `.spu`, is the program's text.
+
+    `data` maps names to numbers, arrays, graphs, or the text after `--data NAME=`; `files` are data files. `name` and
+    `folder` are for programs given as text. `sources`, if given, receives the texts of all files read, also when a
+    `SpuccError` with every fault found is raised.
+    """
+    texts: dict[str, str] = {} if sources is None else sources
+    ctx, parsed = analysed(program, data, files, allow_paths, name, folder, texts)
+    if any(d.is_error for d in ctx.diagnostics):
+        raise SpuccError(_ordered(ctx.diagnostics))
+    with _deep_stack():
+        try:
+            energy, warnings = energy_of(ctx)
+        except SpuccError as error:
+            raise SpuccError(_ordered([*ctx.diagnostics, *error.diagnostics])) from None
+    state = hashlib.sha256()
+    for file in sorted(texts):
+        state.update(texts[file].encode())
+    held = hashlib.sha256()
+    for key, part in sorted({**ctx.bound.digests, **ctx.files_read}.items()):
+        held.update(f"{Path(key).name}={part};".encode())
+    return Model(
+        energy=energy, program=parsed, sources=texts, program_digest=state.hexdigest(), data_digest=held.hexdigest(),
+        warnings=tuple(_ordered([*ctx.diagnostics, *warnings])), declared=tuple(ctx.declared),
+    )  # fmt: skip
+
+
+def analysed(
+    program: str | os.PathLike[str],
+    data: Mapping[str, Any] | None,
+    files: Sequence[str | os.PathLike[str]],
+    allow_paths: Sequence[str | os.PathLike[str]],
+    name: str,
+    folder: str | os.PathLike[str] | None,
+    texts: dict[str, str],
+) -> tuple[Context, tree.Program]:
+    """Parse and run all statements; faults are in the context. An editor reads `declared` from it even then."""
+    is_text = isinstance(program, str) and ("\n" in program or not program.endswith(".spu"))
+    if is_text:
+        text, shown = str(program), name
+        home = None if folder is None else Path(folder)
+    else:
+        path = Path(program)
+        text, shown = read_source(path), str(path)
+        home = path.parent if folder is None else Path(folder)
+    texts[shown] = text
+    parsed, faults = parse(text, shown)
+    opened, missing = open_files([Path(f) for f in files])
+    ctx = Context(home, tuple(Path(p) for p in allow_paths))
+    ctx.bound = Bound(dict(data or {}), opened)
+    ctx.sources = texts
+    ctx.diagnostics += [*faults, *missing]
+    if not is_text:
+        ctx.importing.append(Path(program).resolve())
+    with _deep_stack():
+        run_all(ctx, parsed.statements)
+    if missing:
+        ctx.diagnostics = [d for d in ctx.diagnostics if d.code != "E0301"]
+    return ctx, parsed
+
+
+def _ordered(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """By place in the text, each once."""
+    seen = {(d.code, d.title, d.span): d for d in found}
+    return sorted(seen.values(), key=lambda d: (d.span is not None, d.span or tree.Span("", 0, 0, 0, 0)))
+
+
+@contextmanager
+def _deep_stack() -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, RECURSION))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
