@@ -1,0 +1,475 @@
+"""The text form of every type of the stages: which items its block has, in which order, with which comments.
+
+This file is the grammar of `docs/ir.md` in code. A field that is missing here makes `tests/ir/test_schema.py` fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spucc.arrays import frozen
+from spucc.device import Calibration, Device, Family, Topology
+from spucc.energy import (
+    Block,
+    Domain,
+    Energy,
+    Form,
+    Monomials,
+    Observed,
+    Origin,
+    Product,
+    Quadratic,
+    Query,
+    QueryKind,
+    Variable,
+)
+from spucc.ir import check, show
+from spucc.ir.atoms import BOOL, FLOAT, INT, MAYBE_SPAN, SHAPE, SPAN, STRING, Atom, word_of
+from spucc.ir.codec import Field, Item, Many, OneOf, Record, Rows, Shared
+from spucc.ir.equal import identical
+from spucc.ir.numbers import Column, Dense, Indices, Kind, Sparse, SparseOrDense, Table, Vector, said
+from spucc.ir.spec import SpecText
+from spucc.ir.text import Reader, Writer, from_ranges, quote, ranges
+from spucc.readback import Affine, HostLoop, Majority
+from spucc.stages import (
+    Configuration,
+    Couplings,
+    Job,
+    LedgerEntry,
+    Placed,
+    Provenance,
+    Quantized,
+    Schedule,
+    Step,
+)
+
+FAMILY = word_of(Family)
+DOMAIN = word_of(Domain)
+
+
+def _coordinates(out: Writer) -> Sequence[str] | None:
+    return out.names()
+
+
+def _cells(out: Writer) -> Sequence[str] | None:
+    return out.cells
+
+
+def _listed(out: Writer, value: Any) -> str:
+    names = out.names()
+    return said(out, [names[k] for k in value.tolist()] if names is not None else None)
+
+
+OVER_COORDINATES = Sparse(_coordinates)
+
+# --- the model ------------------------------------------------------------------------------------------------------
+
+VARIABLES = Rows(
+    Variable,
+    (
+        ("name", STRING),
+        ("shape", SHAPE),
+        ("domain", DOMAIN),
+        ("start", INT),
+        ("stands_for", STRING),
+        ("span", MAYBE_SPAN),
+    ),
+    left=("name", "domain", "stands_for", "span"),
+)
+
+FORM = Record[Form](
+    Form,
+    (Field("shape", SHAPE), Field("matrix", OVER_COORDINATES), Field("offset", Vector())),
+    check.form,
+)
+
+PRODUCT = Record[Product](
+    Product,
+    (Field("left", FORM), Field("right", FORM), Field("gather", Sparse())),
+    check.product,
+)
+
+QUERY = Record[Query](
+    Query,
+    (
+        Field("name", STRING),
+        Field("kind", word_of(QueryKind)),
+        Field("form", FORM, None),
+        Many("products", PRODUCT, "product"),
+        Field("levels", Dense(), None),
+        Field("matrix", SparseOrDense(), None),
+        Field("rhs", Dense(), None),
+        Field("duration", FLOAT, None),
+        Field("start", Vector(lambda out, value: out.names()), None),
+        Field("span", SPAN, None),
+        Field("implicit", BOOL, False),
+    ),
+    check.query,
+)
+
+QUADRATIC = Record[Quadratic](
+    Quadratic,
+    (
+        Field("sparse", OVER_COORDINATES),
+        Many(
+            "blocks",
+            Record[Block](
+                Block,
+                (Field("rows", Indices(_listed)), Field("cols", Indices(_listed)), Field("matrix", Dense(2))),
+                check.block,
+            ),
+            "block",
+        ),
+    ),
+    check.quadratic,
+)
+
+
+def _term_names(out: Writer, value: Monomials) -> Sequence[str] | None:
+    names = out.names()
+    if names is None or len(value.index) > show.COMMENTED:
+        return None
+    return [" ".join(names[k] for k in row) for row in value.index.tolist()]
+
+
+MONOMIALS = Record[Monomials](
+    Monomials,
+    (Table("terms", (Column("index", Kind.INT, stacked=1), Column("coefficient")), _term_names),),
+    check.monomials,
+)
+
+
+OBSERVED = Record[Observed](
+    Observed,
+    (
+        Table(
+            "entries",
+            (Column("index", Kind.INT), Column("value")),
+            lambda out, value: (
+                [names[k] for k in value.index.tolist()] if (names := out.names()) is not None else None
+            ),
+        ),
+    ),
+)
+
+
+def _print_ranges(index: Any) -> str:
+    return ",".join(ranges(index)) or "-"
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Statements and the coordinates that each couples, one a line: `"m.spu":3:1-3:20  0..3,7`."""
+
+    def write(self, out: Writer, key: str, value: tuple[Origin, ...]) -> None:
+        _origin_rows(None).write(out, key, value)
+
+    def read(self, src: Reader, key: str) -> tuple[Origin, ...]:
+        return _origin_rows(src).read(src, key)
+
+
+def _origin_rows(src: Reader | None) -> Rows:
+    def parse(word: str) -> Any:
+        return frozen(
+            from_ranges([] if word == "-" else word.split(","), src.claim if src else int), np.int64
+        )
+
+    words = Atom[Any]("coordinates such as 0..3,7 or -", _print_ranges, parse)
+    return Rows(Origin, (("span", SPAN), ("coordinates", words)), left=("span", "coordinates"))
+
+
+def _enter_energy(out: Writer, value: Energy) -> None:
+    out.energy, out.cells = value, None
+
+
+ENERGY = Record[Energy](
+    Energy,
+    (
+        Field("constant", FLOAT),
+        Field("temperature", FLOAT),
+        Field("variables", VARIABLES),
+        Field("linear", Vector(lambda out, value: out.names())),
+        Field("quadratic", QUADRATIC),
+        Many("higher", MONOMIALS, "higher"),
+        Field("observed", OBSERVED, Observed.none(), absent=lambda v: v.index.size == 0),
+        Field("origins", Origins(), ()),
+        Many("queries", QUERY, "query"),
+    ),
+    check.energy,
+    _enter_energy,
+)
+
+# --- the way back ---------------------------------------------------------------------------------------------------
+
+AFFINE = Record[Affine](Affine, (Field("matrix", Sparse()), Field("offset", Vector())), check.affine)
+
+HOST_LOOP = Record[HostLoop](
+    HostLoop,
+    (
+        Field("sweeps", INT),
+        Field("contraction", FLOAT),
+        Field("precision", Sparse()),
+        Field("potential", Vector()),
+    ),
+    check.host_loop,
+)
+
+MAJORITY = Record[Majority](Majority, (Field("n_out", INT), Field("chain", Indices())), check.majority)
+
+READBACK = OneOf({"affine": AFFINE, "host-loop": HOST_LOOP, "majority": MAJORITY})
+
+STEP = Record[Step](
+    Step,
+    (Field("name", STRING), Many("notes", STRING, "note"), Field("readback", READBACK, None)),
+)
+
+# --- what a job is --------------------------------------------------------------------------------------------------
+
+_STANDS_FOR = Table(
+    "stands-for",
+    (Column("coordinate", Kind.INT), Column("role", Kind.ROLE)),
+    show.of_stands_for,
+)
+
+
+COUPLINGS = Record[Couplings](
+    Couplings,
+    (
+        Field("family", FAMILY),
+        Field("domain", DOMAIN),
+        _STANDS_FOR,
+        Field("matrix", Sparse(_cells)),
+        Field("bias", Vector(lambda out, value: out.cells)),
+        Field("quartic", Vector(lambda out, value: out.cells), None),
+    ),
+    check.couplings,
+    show.enter_cells,
+)
+
+PLACED = Record[Placed](
+    Placed,
+    (
+        Field("family", FAMILY),
+        Field("domain", DOMAIN),
+        Field("scale", FLOAT),
+        _STANDS_FOR,
+        Table(
+            "cells",
+            (
+                Column("cell", Kind.INT),
+                Column("chain", Kind.INT),
+                Column("ground"),
+                Column("bias"),
+                Column("quartic", optional=True),
+            ),
+            show.of_cells,
+        ),
+        Table(
+            "couplers", (Column("edges", Kind.INT, names=("p", "q")), Column("coupling")), show.of_couplers
+        ),
+    ),
+    check.placed,
+    show.enter_cells,
+)
+
+QUANTIZED = Record[Quantized](
+    Quantized,
+    (
+        Field("family", FAMILY),
+        Field("domain", DOMAIN),
+        Table("members", (Column("scale"), Column("weight"))),
+        _STANDS_FOR,
+        Table(
+            "cells",
+            (
+                Column("cell", Kind.INT),
+                Column("chain", Kind.INT),
+                Column("ground", Kind.CODE, stacked=0),
+                Column("bias", Kind.CODE, stacked=0),
+                Column("quartic", Kind.CODE, stacked=0, optional=True),
+            ),
+            show.of_cells,
+        ),
+        Table(
+            "couplers",
+            (Column("edges", Kind.INT, names=("p", "q")), Column("coupling", Kind.CODE, stacked=0)),
+            show.of_couplers,
+        ),
+        Many("readback", AFFINE, "readback"),
+    ),
+    check.quantized,
+    show.enter_cells,
+)
+
+SCHEDULE = Record[Schedule](
+    Schedule,
+    (
+        Field("settle", FLOAT),
+        Field("interval", FLOAT),
+        Field("draws", INT),
+        Field("chains", INT),
+        Field("ess_per_draw", FLOAT),
+        Field("host_operations", FLOAT),
+    ),
+    check.schedule,
+)
+
+CONFIGURATION = Record[Configuration](
+    Configuration,
+    (Field("schedule", SCHEDULE), Field("codes", QUANTIZED), Many("readback", READBACK, "readback")),
+    check.configuration,
+)
+
+VALUE = OneOf(
+    {
+        "energy": ENERGY,
+        "couplings": COUPLINGS,
+        "placed": PLACED,
+        "quantized": QUANTIZED,
+        "configuration": CONFIGURATION,
+    }
+)
+
+
+@dataclass(frozen=True)
+class JobValueCodec:
+    """A job's value: any of the stages; an energy that is the job's own is one line."""
+
+    def write(self, out: Writer, key: str, value: Any) -> None:
+        earlier = dict(out.shared).get("target")
+        if isinstance(value, Energy) and earlier is not None and identical(value, earlier):
+            out.line(f"{key} = target")
+        else:
+            VALUE.write(out, key, value)
+
+    def read(self, src: Reader, key: str) -> Any:
+        src.expect(key)
+        if src.peek().endswith("{"):
+            return VALUE.read(src, key)
+        if src.entry(key) != "target":
+            src.fault("E0611", f"`{key}` is a block, or `= target`")
+        return src.shared["target"]
+
+
+SHARED_ENERGY = Shared(ENERGY, identical)
+
+JOB = Record[Job](
+    Job,
+    (
+        Field("name", STRING),
+        Field("coordinates", Indices(_listed)),
+        Field("target", SHARED_ENERGY),
+        Many("steps", STEP, "step"),
+        Field("value", JobValueCodec()),
+    ),
+    check.job,
+)
+
+# --- the device -----------------------------------------------------------------------------------------------------
+
+TOPOLOGY = Record[Topology](
+    Topology,
+    (
+        Field("kind", STRING),
+        Field("nodes", INT, None),
+        Table("edges", (Column("edges", Kind.INT, names=("i", "j")),)),
+        Table("position", (Column("position", names=("x", "y")),)),
+    ),
+    check.topology,
+)
+
+CALIBRATION = Record[Calibration](
+    Calibration,
+    tuple(
+        Field(name, Dense(ndim), None)
+        for name, ndim in {
+            "resistance": 1,
+            "inductance": 1,
+            "series_resistance": 1,
+            "stray_ground": 1,
+            "stray_coupling": 1,
+            "ground_levels": 2,
+            "coupling_levels": 2,
+        }.items()
+    ),
+)
+
+DEVICE = Record[Device](
+    Device,
+    (
+        Field("spec", SpecText()),
+        Field("topology", TOPOLOGY),
+        Field(
+            "calibration",
+            CALIBRATION,
+            Calibration(),
+            absent=lambda v: all(t is None for t in vars(v).values()),
+        ),
+    ),
+    check.device,
+    comment=lambda out, value: (f"fingerprint {value.fingerprint}",),
+)
+
+# --- the whole ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Source files: `file "m.spu" {`, then each line after `| `."""
+
+    def write(self, out: Writer, key: str, value: tuple[str, str]) -> None:
+        name, text = value
+        with out.block(f"{key} {quote(name)}", key):
+            for line in text.split("\n"):
+                out.line(f"| {line}" if line else "|")
+
+    def read(self, src: Reader, key: str) -> tuple[str, str]:
+        src.expect(key)
+        line = src.peek()
+        word = line[len(key) : -1].strip() if line.endswith("{") else ""
+        name = STRING.of(src, key, word)
+        src.open(key)
+        text = "\n".join(src.literal())
+        src.close()
+        return name, text
+
+
+PROVENANCE = Record[Provenance](
+    Provenance,
+    (
+        Field("version", STRING),
+        Field("program_digest", STRING),
+        Field("data_digest", STRING),
+        Many("sources", Sources(), "file"),
+    ),
+)
+
+LEDGER = Rows(
+    LedgerEntry,
+    (
+        ("job", STRING),
+        ("name", STRING),
+        ("kl_forward", FLOAT),
+        ("kl_reverse", FLOAT),
+        ("sd_error", FLOAT),
+        ("mean_error", FLOAT),
+        ("correlation_error", FLOAT),
+        ("basis", STRING),
+        ("note", STRING),
+    ),
+    left=("job", "name", "basis", "note"),
+)
+
+_HEAD: tuple[Item, ...] = (
+    Field("provenance", PROVENANCE),
+    Field("device", DEVICE),
+    Field("source", SHARED_ENERGY),
+    Field("model", SHARED_ENERGY),
+    Many("steps", STEP, "step"),
+)
+STATE_ITEMS: tuple[Item, ...] = (*_HEAD, Many("jobs", JOB, "job"), Field("ledger", LEDGER))
+PROGRAM_ITEMS: tuple[Item, ...] = (Field("pipeline", STRING), *STATE_ITEMS)
