@@ -95,7 +95,7 @@ def indexed(value: Numeric, items: list[Item], name: str, span: Span) -> Numeric
     check_size(shape, span, batch)
     if value.batch is not None:
         lead: IntArray = np.arange(value.batch.size, dtype=np.int64) * number_of(value.shape)
-        flat = flat + lead.reshape(-1, *(1,) * len(shape))
+        flat = flat + lead.reshape((-1, *(1,) * len(shape)))
     flat = np.broadcast_to(flat, full(batch, shape))
     return taken(value, np.ascontiguousarray(flat), shape, batch)
 
@@ -212,5 +212,5 @@ def _combined(parts: list[_Part], batch: Batch | None) -> tuple[IntArray, tuple[
         end = group_at + len(group) if k in chosen else begin.get(k, -1) + 1
         tail = rank - end if dims else 0
         front = rank - tail - len(dims) if dims else rank
-        flat = flat + p.offset.reshape(*lead, *(1,) * front, *dims, *(1,) * tail)
+        flat = flat + np.asarray(p.offset).reshape((*lead, *(1,) * front, *dims, *(1,) * tail))
     return flat, tuple(shape)
