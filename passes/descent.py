@@ -94,7 +94,10 @@ def descend(
     for _ in range(rounds):
         precision = book.dense(levels.value(k))
         r = refit(law, precision, r)
-        at = point(law, precision, r)
+        try:
+            at = point(law, precision, r)
+        except linalg.LinAlgError:
+            break
         moved = False
         for _ in range(limit):
             if stop():
@@ -129,7 +132,7 @@ def repair(book: Codebook, k: FloatArray) -> FloatArray:
         shrunk[n:] *= 1.0 - share
         trial = k.copy() if share == 0 else levels.nearest(shrunk)
         for _ in range(3):
-            if _definite(book.dense(levels.value(trial))):
+            if definite(book.dense(levels.value(trial))):
                 return trial
             trial = _lift(book, trial)
     return trial
@@ -142,7 +145,8 @@ def _lift(book: Codebook, k: FloatArray) -> FloatArray:
     return lifted
 
 
-def _definite(matrix: FloatArray) -> bool:
+def definite(matrix: FloatArray) -> bool:
+    """Whether a symmetric matrix is positive definite."""
     try:
         np.linalg.cholesky(matrix)
     except linalg.LinAlgError:

@@ -13,7 +13,7 @@ from scipy import sparse
 from spucc import circuit
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Bank, Device
-from spucc.diagnostics import fail
+
 from spucc.energy import Domain
 from spucc.passes import quantize_board
 from spucc.passes.quantize_search import Search, search
@@ -227,6 +227,3 @@ def _single(
     )
 
 
-def refuse(job: Job, why: str, help: str) -> None:
-    """E0571: no legal setting has a law at all."""
-    fail("E0571", f"no setting of the device holds the model `{job.name}`: {why}", help=help)

@@ -12,11 +12,19 @@ import numpy as np
 from scipy import sparse
 
 from spucc.arrays import FloatArray
+from spucc.diagnostics import fail
+from spucc.passes import closest
+from spucc.passes.closest import Candidate
 from spucc.passes.codebook import Codebook
 from spucc.passes.descent import descend, repair
 from spucc.passes.fisher import Law, divergence, inverse, refit
 
 _DENSE = 1500
+"""Cells beyond which matrices stay sparse."""
+_LATTICE = 1200
+"""Parameters up to which the whole lattice is reduced."""
+_SMALL = 150
+"""Parameters up to which plain numpy reduces in milliseconds, and descent along a basis pays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +58,53 @@ def search(
         return _large(book, sparse.csr_array(matrix))
     whole = np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float64)
     law = law_of(whole, read)
-    best: tuple[float, FloatArray, FloatArray] | None = None
-    for d in scalings(book, whole):
-        k, r = rounded(book, law, whole, d)
-        if method != "round" and effort > 0 and not stop():
-            k, r = descend(book, law, k, r, stop=stop)
-        kl = divergence(law, book.dense(book.levels.value(k)), r)
-        if best is None or kl < best[0]:
-            best = kl, k, r
-    assert best is not None
-    return Search(book, (best[1],), (best[2],), best[0])
+    rng = np.random.Generator(np.random.Philox(0)) if rng is None else rng
+    starts = scalings(book, whole)
+    pool = [_candidate(book, law, *rounded(book, law, whole, d)) for d in starts]
+    search_on = method not in ("round",) and effort > 0
+    if search_on and method in ("auto", "babai", "lll") and book.size <= _LATTICE:
+        pool += closest.candidates(book, law, whole, starts[-1], rng, stop=stop, **_budget(book, method, effort))
+    if search_on:
+        pool = _polished(book, law, pool, stop)
+    best = min(pool, key=lambda c: c.kl)
+    if not np.isfinite(best.kl):
+        fail(
+            "E0571",
+            "no setting that was found on this device is a positive definite matrix",
+            help="the codes are too coarse for this model: use a device with more bits, or `--optimize 2`",
+        )
+    return Search(book, (best.k,), (best.r,), best.kl)
+
+
+def _candidate(book: Codebook, law: Law, k: FloatArray, r: FloatArray) -> Candidate:
+    return Candidate(divergence(law, book.dense(book.levels.value(k)), r), k, r)
+
+
+def _budget(book: Codebook, method: str, effort: int) -> dict[str, int | bool]:
+    """How many scalings to decode: the lattices of small boards are reduced in milliseconds."""
+    small = book.size <= _SMALL
+    more = 4 if effort > 1 else 1
+    return {
+        "bases": (24 if small else 3) * more,
+        "batch": 8,
+        "width": (4 if small else 1) * more,
+        "reduce": method != "babai",
+    }
+
+
+def _polished(book: Codebook, law: Law, pool: list[Candidate], stop: Callable[[], bool]) -> list[Candidate]:
+    """The rounded starts and the most promising candidates, each descended from to where no step helps."""
+    found = list(pool)
+    chosen = sorted(pool, key=lambda c: c.kl)[: 6 if book.n <= 128 else 2]
+    if pool[0] not in chosen and np.isfinite(pool[0].kl) and book.n <= 128:
+        chosen.append(pool[0])
+    for candidate in chosen:
+        if book.size <= _SMALL:
+            candidate = closest.along(book, law, candidate, stop=stop)
+            found.append(candidate)
+        if np.isfinite(candidate.kl):
+            found.append(_candidate(book, law, *descend(book, law, candidate.k, candidate.r, stop=stop)))
+    return found
 
 
 def law_of(matrix: FloatArray, read: sparse.csr_array | None) -> Law:
