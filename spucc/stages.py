@@ -83,7 +83,8 @@ class Placed:
 
     and the dimensionless K of the cells is C / scale: scale is θ [J] for capacitors, κ0/C0 for resistive cells, and 1 on
     families without units. A positive coupling is attractive, whatever the family. Strays are the device's, not in `ground`
-    and `coupling`: `spucc.circuit.network` adds them. A capacitor bank with `min` 0 can be switched off.
+    and `coupling`: `spucc.circuit.network` adds them. A capacitor bank with `min` 0 can be switched off. `coordinate` and
+    `role` are those of the logical cell, one entry a position.
     """
 
     family: Family

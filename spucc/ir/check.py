@@ -236,7 +236,7 @@ def _cells(value: Couplings | Placed | Quantized) -> Iterator[str]:
 def couplings(value: Couplings, src: Reader) -> Iterator[str]:
     n = value.n
     yield from _cells(value)
-    yield from _sized(coordinate=(value.coordinate, n), matrix=(value.matrix, n), quartic=(value.quartic, n))
+    yield from _sized(matrix=(value.matrix, n))
     yield from _symmetric("matrix", value.matrix)
     yield from _finite(matrix=value.matrix, bias=value.bias, quartic=value.quartic)
 
@@ -248,9 +248,7 @@ def _on_device(value: Placed | Quantized, device: Device | None) -> Iterator[str
     yield from _distinct("cell", value.cell)
     nodes = device.topology.nodes if device else None
     yield from _within("cell", value.cell, 0, 2**31 if nodes is None else nodes)
-    yield from _within("chain", value.chain, 0, max(n, value.coordinate.size))
-    if value.coordinate.size != n:
-        yield from _within("chain", value.chain, 0, value.coordinate.size)
+    yield from _within("chain", value.chain, 0, n)
     yield from _within("edges", edges, 0, n)
     if len(edges):
         ahead = (np.diff(edges[:, 0]) > 0) | ((np.diff(edges[:, 0]) == 0) & (np.diff(edges[:, 1]) > 0))

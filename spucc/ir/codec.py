@@ -49,6 +49,8 @@ class Field:
     key: str = ""
     absent: Callable[[Any], bool] | None = None
     """Whether a value is as good as the default (for values that `==` does not compare)."""
+    remark: Callable[[Any], str] | None = None
+    """What the comment at the end of the line says."""
 
     @property
     def carries(self) -> tuple[str, ...]:
@@ -61,6 +63,8 @@ class Field:
             if gone:
                 return
         self.codec.write(out, self.key or self.name, value)
+        if self.remark and (text := self.remark(value)):
+            out.lines[-1] += f"   # {text}"
 
     def read_into(self, src: Reader, got: dict[str, Any]) -> None:
         key = self.key or self.name
@@ -97,6 +101,20 @@ class Many:
         while src.key() == self.key:
             values.append(self.codec.read(src, self.key))
         got[self.name] = tuple(values)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """No field: from here on, numbers refer to something else, which the writer's comments have to know."""
+
+    enter: Callable[[Writer, Any], None]
+    carries: tuple[str, ...] = ()
+
+    def write_to(self, out: Writer, owner: Any) -> None:
+        self.enter(out, owner)
+
+    def read_into(self, src: Reader, got: dict[str, Any]) -> None:
+        """Nothing stands in the text."""
 
 
 @dataclass(frozen=True)

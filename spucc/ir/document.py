@@ -32,7 +32,6 @@ def _compose(value: State | Program, limit: int | None) -> tuple[str, Writer]:
     out.line(f"{MAGIC} {VERSION} {stage}")
     out.device = value.device
     for item in items:
-        out.line("")
         _compose_item(out, item, value)
     text = "\n".join(out.lines)
     rows = [
@@ -45,12 +44,14 @@ def _compose(value: State | Program, limit: int | None) -> tuple[str, Writer]:
 
 
 def _compose_item(out: Writer, item: Item, value: Any) -> None:
-    start = len(out.lines)
-    if item.carries == ("jobs",) or item.carries == ("steps",):
-        out.energy = value.model if item.carries == ("jobs",) else value.source
+    """An item of the top level after an empty line: a section, if it is not empty."""
+    start = len(out.lines) + 1
+    out.line("")
     item.write_to(out, value)
     if len(out.lines) > start:
         out.sections.append((item.carries[0], start, len(out.lines)))
+    else:
+        out.lines.pop()
 
 
 def _section_bytes(lines: list[str]) -> bytes:
@@ -185,7 +186,7 @@ def _parse(data: bytes, file: str, members: dict[str, bytes], arrays: dict[str, 
         src.peek()
         start = src.start
         item.read_into(src, got)
-        name = item.carries[0]
+        name = item.carries[0] if item.carries else ""
         sections[name] = (
             container.digest(text[start : src.end].rstrip("\n").encode()) if src.end > start else ""
         )

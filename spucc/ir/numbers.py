@@ -444,6 +444,8 @@ class Sparse:
 
     names: Callable[[Writer], Sequence[str] | None] = lambda out: None
     """Names of the columns, for comments."""
+    by_row: bool = False
+    """Whether comments name the row instead, after the read-back that the matrix is part of."""
 
     def write(self, out: Writer, key: str, value: sparse.csr_array) -> None:
         matrix = canonical(value)
@@ -475,21 +477,24 @@ class Sparse:
     def _write_select(self, out: Writer, key: str, matrix: sparse.csr_array) -> None:
         rows, columns = matrix.shape
         index = matrix.indices.astype(np.int64)
+        labels = self._labels(out, np.arange(rows) if self.by_row else index)
         if rows == columns and np.array_equal(index, np.arange(rows)):
             out.line(f"{key} = identity {rows}")
         else:
             out.line(
                 f"{key} = select {rows} {columns} {written_ranges(out, key, index)}"
-                + said(out, self._labels(out, index))
+                + said(out, labels)
             )
 
     def _labels(self, out: Writer, index: np.ndarray) -> list[str] | None:
-        names = self.names(out)
+        names = out.labels if self.by_row else self.names(out)
         if names is None or index.size > COMMENTED or index.max(initial=-1) >= len(names):
             return None
         return [names[k] for k in index.tolist()]
 
     def _pairs(self, out: Writer, i: np.ndarray, j: np.ndarray, square: bool) -> list[str] | None:
+        if self.by_row:
+            return self._labels(out, i)
         right = self._labels(out, j)
         left = self._labels(out, i) if square else None
         if right is None:

@@ -29,11 +29,11 @@ from spucc.energy import (
 )
 from spucc.ir import check, show
 from spucc.ir.atoms import BOOL, FLOAT, INT, MAYBE_SPAN, SHAPE, SPAN, STRING, Atom, word_of
-from spucc.ir.codec import Field, Item, Many, OneOf, Record, Rows, Shared
+from spucc.ir.codec import Field, Item, Many, OneOf, Record, Rows, Shared, Turn
 from spucc.ir.equal import identical
 from spucc.ir.numbers import Column, Dense, Indices, Kind, Sparse, SparseOrDense, Table, Vector, said
 from spucc.ir.spec import SpecText
-from spucc.ir.text import Reader, Writer, from_ranges, quote, ranges
+from spucc.ir.text import COMMENTED, Reader, Writer, from_ranges, quote, ranges
 from spucc.readback import Affine, HostLoop, Majority
 from spucc.stages import (
     Configuration,
@@ -131,7 +131,7 @@ QUADRATIC = Record[Quadratic](
 
 def _term_names(out: Writer, value: Monomials) -> Sequence[str] | None:
     names = out.names()
-    if names is None or len(value.index) > show.COMMENTED:
+    if names is None or len(value.index) > COMMENTED:
         return None
     return [" ".join(names[k] for k in row) for row in value.index.tolist()]
 
@@ -172,18 +172,18 @@ class Origins:
         return _origin_rows(src).read(src, key)
 
 
+def _free(entries: int) -> None:
+    """No limit: what is written is there already."""
+
+
 def _origin_rows(src: Reader | None) -> Rows:
     def parse(word: str) -> Any:
         return frozen(
-            from_ranges([] if word == "-" else word.split(","), src.claim if src else int), np.int64
+            from_ranges([] if word == "-" else word.split(","), src.claim if src else _free), np.int64
         )
 
     words = Atom[Any]("coordinates such as 0..3,7 or -", _print_ranges, parse)
     return Rows(Origin, (("span", SPAN), ("coordinates", words)), left=("span", "coordinates"))
-
-
-def _enter_energy(out: Writer, value: Energy) -> None:
-    out.energy, out.cells = value, None
 
 
 ENERGY = Record[Energy](
@@ -200,25 +200,34 @@ ENERGY = Record[Energy](
         Many("queries", QUERY, "query"),
     ),
     check.energy,
-    _enter_energy,
+    show.enter,
 )
 
 # --- the way back ---------------------------------------------------------------------------------------------------
 
-AFFINE = Record[Affine](Affine, (Field("matrix", Sparse()), Field("offset", Vector())), check.affine)
+AFFINE = Record[Affine](
+    Affine,
+    (
+        Field("matrix", Sparse(by_row=True)),
+        Field("offset", Vector(lambda out, value: out.labels)),
+    ),
+    check.affine,
+    show.take_rows,
+)
 
 HOST_LOOP = Record[HostLoop](
     HostLoop,
     (
         Field("sweeps", INT),
         Field("contraction", FLOAT),
-        Field("precision", Sparse()),
-        Field("potential", Vector()),
+        Field("precision", Sparse(by_row=True)),
+        Field("potential", Vector(lambda out, value: out.labels)),
     ),
     check.host_loop,
+    show.take_rows,
 )
 
-MAJORITY = Record[Majority](Majority, (Field("n_out", INT), Field("chain", Indices())), check.majority)
+MAJORITY = Record[Majority](Majority, (Field("n_out", INT), Field("chain", Indices())), check.majority, show.take_rows)
 
 READBACK = OneOf({"affine": AFFINE, "host-loop": HOST_LOOP, "majority": MAJORITY})
 
@@ -229,22 +238,22 @@ STEP = Record[Step](
 
 # --- what a job is --------------------------------------------------------------------------------------------------
 
-_STANDS_FOR = Table(
-    "stands-for",
-    (Column("coordinate", Kind.INT), Column("role", Kind.ROLE)),
-    show.of_stands_for,
-)
-
-
 COUPLINGS = Record[Couplings](
     Couplings,
     (
         Field("family", FAMILY),
         Field("domain", DOMAIN),
-        _STANDS_FOR,
+        Table(
+            "cells",
+            (
+                Column("coordinate", Kind.INT),
+                Column("role", Kind.ROLE),
+                Column("bias"),
+                Column("quartic", optional=True),
+            ),
+            lambda out, value: out.cells,
+        ),
         Field("matrix", Sparse(_cells)),
-        Field("bias", Vector(lambda out, value: out.cells)),
-        Field("quartic", Vector(lambda out, value: out.cells), None),
     ),
     check.couplings,
     show.enter_cells,
@@ -256,12 +265,13 @@ PLACED = Record[Placed](
         Field("family", FAMILY),
         Field("domain", DOMAIN),
         Field("scale", FLOAT),
-        _STANDS_FOR,
         Table(
             "cells",
             (
                 Column("cell", Kind.INT),
                 Column("chain", Kind.INT),
+                Column("coordinate", Kind.INT),
+                Column("role", Kind.ROLE),
                 Column("ground"),
                 Column("bias"),
                 Column("quartic", optional=True),
@@ -282,12 +292,13 @@ QUANTIZED = Record[Quantized](
         Field("family", FAMILY),
         Field("domain", DOMAIN),
         Table("members", (Column("scale"), Column("weight"))),
-        _STANDS_FOR,
         Table(
             "cells",
             (
                 Column("cell", Kind.INT),
                 Column("chain", Kind.INT),
+                Column("coordinate", Kind.INT),
+                Column("role", Kind.ROLE),
                 Column("ground", Kind.CODE, stacked=0),
                 Column("bias", Kind.CODE, stacked=0),
                 Column("quartic", Kind.CODE, stacked=0, optional=True),
@@ -308,8 +319,8 @@ QUANTIZED = Record[Quantized](
 SCHEDULE = Record[Schedule](
     Schedule,
     (
-        Field("settle", FLOAT),
-        Field("interval", FLOAT),
+        Field("settle", FLOAT, remark=show.seconds),
+        Field("interval", FLOAT, remark=show.seconds),
         Field("draws", INT),
         Field("chains", INT),
         Field("ess_per_draw", FLOAT),
@@ -320,8 +331,9 @@ SCHEDULE = Record[Schedule](
 
 CONFIGURATION = Record[Configuration](
     Configuration,
-    (Field("schedule", SCHEDULE), Field("codes", QUANTIZED), Many("readback", READBACK, "readback")),
+    (Field("schedule", SCHEDULE), Many("readback", READBACK, "readback"), Field("codes", QUANTIZED)),
     check.configuration,
+    lambda out, value: show.enter(out, out.energy),
 )
 
 VALUE = OneOf(
@@ -363,6 +375,7 @@ JOB = Record[Job](
         Field("name", STRING),
         Field("coordinates", Indices(_listed)),
         Field("target", SHARED_ENERGY),
+        Turn(lambda out, job: show.enter(out, job.target)),
         Many("steps", STEP, "step"),
         Field("value", JobValueCodec()),
     ),
@@ -464,12 +477,15 @@ LEDGER = Rows(
     left=("job", "name", "basis", "note"),
 )
 
-_HEAD: tuple[Item, ...] = (
+STATE_ITEMS: tuple[Item, ...] = (
     Field("provenance", PROVENANCE),
     Field("device", DEVICE),
     Field("source", SHARED_ENERGY),
     Field("model", SHARED_ENERGY),
+    Turn(lambda out, whole: show.enter(out, whole.source)),
     Many("steps", STEP, "step"),
+    Turn(lambda out, whole: show.enter(out, whole.model)),
+    Many("jobs", JOB, "job"),
+    Field("ledger", LEDGER),
 )
-STATE_ITEMS: tuple[Item, ...] = (*_HEAD, Many("jobs", JOB, "job"), Field("ledger", LEDGER))
 PROGRAM_ITEMS: tuple[Item, ...] = (Field("pipeline", STRING), *STATE_ITEMS)

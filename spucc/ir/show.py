@@ -60,31 +60,37 @@ def cell_names(coordinate: np.ndarray, role: np.ndarray, energy: Energy) -> list
 
 
 def names_of(value: Couplings | Placed | Quantized, energy: Energy) -> list[str]:
-    """One name a cell (`Couplings`) or a position (`Placed`, `Quantized`); cells of a chain are told apart by `'1`, `'2`."""
-    logical = cell_names(value.coordinate, value.role, energy)
+    """One name a cell; the further cells of a chain are told apart: `x[3]`, `x[3]'1`, `x[3]'2`."""
+    names = cell_names(value.coordinate, value.role, energy)
     if isinstance(value, Couplings):
-        return logical
-    per_position = value.coordinate.size == value.cell.size
-    chain = value.chain.tolist()
+        return names
     seen: dict[int, int] = {}
-    names = []
-    for p, c in enumerate(chain):
-        base = logical[p] if per_position else (logical[c] if 0 <= c < len(logical) else f"cell {c}")
-        again = seen.get(c, 0)
-        seen[c] = again + 1
-        names.append(base + (f"'{again}" if again else ""))
+    for p, c in enumerate(value.chain.tolist()):
+        seen[c] = seen.get(c, -1) + 1
+        names[p] += f"'{seen[c]}" if seen[c] else ""
     return names
+
+
+def enter(out: Writer, energy: Energy | None) -> None:
+    """Numbers from here on are coordinates of this energy, and the next read-back leads to them."""
+    out.energy, out.cells = energy, None
+    out.rows = out.names()
 
 
 def enter_cells(out: Writer, value: Couplings | Placed | Quantized) -> None:
     """Numbers inside this block are cells: give them their names."""
     if out.energy is not None and value.n <= COMMENTED:
         out.cells = names_of(value, out.energy)
+    out.rows = out.cells
 
 
-def _unit(device: Device | None, bank: str) -> str:
-    found = getattr(device.spec, bank, None) if device else None
-    return found.unit if found else "1"
+def take_rows(out: Writer, value: Any) -> None:
+    """The first read-back after `enter` leads to what was entered; what the next ones lead to has no names."""
+    out.labels, out.rows = out.rows, None
+
+
+def seconds(value: float) -> str:
+    return si(value, "s") if value else ""
 
 
 def of_cells(out: Writer, value: Placed | Quantized) -> Sequence[str] | None:
@@ -124,9 +130,3 @@ def _settings(device: Device | None, what: np.ndarray, bank: str) -> list[str] |
     return [
         f"{bits(int(c), found):>{width}}  {si(float(v), found.unit)}" for c, v in zip(row, found.decode(row))
     ]
-
-
-def of_stands_for(out: Writer, value: Couplings | Placed | Quantized) -> Sequence[str] | None:
-    if out.energy is None or value.coordinate.size > COMMENTED:
-        return None
-    return cell_names(value.coordinate, value.role, out.energy)

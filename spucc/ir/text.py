@@ -43,6 +43,8 @@ class Writer:
         self.energy: Energy | None = None
         self.device: Device | None = None
         self.cells: Sequence[str] | None = None
+        self.rows: Sequence[str] | None = None
+        self.labels: Sequence[str] | None = None
         self.number: int | None = None
         """Which of several blocks at one key the next one is."""
         self._path: list[str] = []
