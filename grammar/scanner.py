@@ -52,7 +52,7 @@ _CONTINUES = frozenset([",", "=", "ADD", "MUL", "**", "CMP", "and", "or", "~"])
 # brackets.
 _STATEMENT = re.compile(
     r"""[ \t\f]*+(?:(?:data|let|var|param|energy|observe|temperature|train|query|import|fn)[ \t]++[\w("-]
-    |(?:[^\n~\#"()\[\]{}]++|\([^()\n]*+\)|\[[^\[\]\n]*+\])*+~)""",
+    |(?:[^\n~\#"()\[\]{}<>]++|\([^()\n]*+\)|\[[^\[\]\n]*+\])*+~)""",
     re.VERBOSE,
 )
 _BOUND = re.compile(r"\s*(?:lower|upper)\s*=(?!=)")

@@ -68,6 +68,7 @@ if a { # on if
 } # after the brace
 else { # on else
   # only
+  energy c
 }
 
 
@@ -92,6 +93,7 @@ if a {  # on if
     # after the brace
 } else {  # on else
     # only
+    energy c
 }
 
 for i in a { energy i }  # loop

@@ -145,10 +145,9 @@ def test_expressions(text: str, expected: tree.Expr) -> None:
 
 
 def test_statements_end_at_lines_and_semicolons() -> None:
-    program = parse_or_raise(
-        ";;let a = 1; let b = 2;\n\n;energy a\r\nenergy b\rdata x: real<lower=0>\nenergy c", "f"
-    )
-    assert [type(s).__name__ for s in program.statements] == ["Let", "Let", "EnergyTerm", "EnergyTerm", "Data", "EnergyTerm"]  # fmt: skip
+    text = ";;let a = 1; let b = 2;\n\n;energy a\r\ntrain b\rdata x: real<lower=0>\nenergy c"
+    kinds = [type(s).__name__ for s in parse_or_raise(text, "f").statements]
+    assert kinds == ["Let", "Let", "EnergyTerm", "Train", "Data", "EnergyTerm"]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment", "\ufeff", " \t\f", ";"])
