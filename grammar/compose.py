@@ -130,12 +130,12 @@ def _without(ctx: Context, substitution: Substitution) -> tuple[FloatArray, tupl
     variables = []
     start = 0
     for v in _variables(ctx):
-        left = int((~substitution.gone[v.start : v.stop]).sum())
-        if left == v.size:
+        left = np.flatnonzero(~substitution.gone[v.start : v.stop])
+        if left.size == v.size:
             variables.append(replace(v, start=start))
-        elif left:
-            variables.append(Variable(f"{v.name}.rest", (left,), v.domain, start, v.span))
-        start += left
+        elif left.size:
+            variables.append(replace(v, start=start, entries=frozen(left, np.int64)))
+        start += left.size
     return renumbered, tuple(variables)
 
 

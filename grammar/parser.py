@@ -152,6 +152,7 @@ class _Machine:
         del self.states[base + 1 :]
         del self.values[base:]
         depth = 0
+        seen = False  # whether a brace was met: only the first can open the block of this statement
         previous = token
         while True:
             kind = token[0]
@@ -162,6 +163,7 @@ class _Machine:
                     for stand_in in ("if", "true", "{"):  # the block's own statements are still worth reading
                         self.feed((stand_in, stand_in, token[2], token[3]))
                     return
+                seen = True
                 depth += 1
             elif kind == "}" and depth > 0:
                 depth -= 1

@@ -1,29 +1,46 @@
-"""Whether the density can be normalised where it is asked about, and if not, along which direction it cannot."""
+"""Whether the density can be normalised where it is asked about, and if not, along which direction it cannot.
+
+Certificates from the cheapest: parts that are definite by what was checked before; diagonal dominance; a factorisation.
+Only connected components that a query reads are looked at, with the observed coordinates taken out. A component that is
+flat along directions no query sees (an intrinsic field asked for its contrasts) is grounded there: one coordinate for each
+flat direction gets a spring, which leaves the law of what is asked unchanged.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+from typing import Any
 
-from spucc.arrays import FloatArray
-from spucc.diagnostics import Diagnostic
-from spucc.energy import Energy
+import numpy as np
+from scipy import sparse
+
+from spucc.arrays import FloatArray, IntArray
+from spucc.diagnostics import Diagnostic, SpuccError
+from spucc.energy import Domain, Energy, Quadratic, QueryKind
 from spucc.grammar.context import Added, AddedBlock
+
+# Largest component that is factored as a dense matrix.
+DENSE = 2000
+# With unit diagonal: pivots above this are positive, eigenvalues below FLAT are zero.
+SAFE_PIVOT = 1e-11
+FLAT = 1e-13
 
 
 class Evidence:
-    """What the statements say about definiteness: which coordinates only ever got positive semidefinite parts, and
-    which blocks are known to be positive definite."""
+    """What the statements say about definiteness: which coordinates got a part that may be indefinite, and which sets
+    of coordinates have a part known to be positive definite."""
 
     def __init__(self, width: int) -> None:
         self.indefinite = np.zeros(width, dtype=bool)
-        self.definite: list[FloatArray] = []
+        self.definite: list[Any] = []
 
-    def note(self, part: Added | AddedBlock, mask: FloatArray) -> None:
+    def note(self, part: Added | AddedBlock, mask: Any) -> None:
+        """Remember what is known of one statement's contribution."""
         if isinstance(part, Added) and not part.poly.terms:
             return
         self.note_part(mask, part.psd, part.certified)
 
-    def note_part(self, mask: FloatArray, psd: bool, certified: bool) -> None:
+    def note_part(self, mask: Any, psd: bool, certified: bool) -> None:
         if not psd:
             self.indefinite |= mask
         if certified:
@@ -31,4 +48,325 @@ class Evidence:
 
 
 def settle(energy: Energy, evidence: Evidence) -> tuple[Energy, list[Diagnostic]]:
+    """The energy, grounded where need be, and warnings; or an error that names a direction."""
+    free = np.zeros(energy.n, dtype=bool)
+    for v in energy.variables:
+        free[v.start : v.stop] = v.domain is Domain.REAL
+    free[energy.observed.index] = False
+    asked = asked_coordinates(energy) & free
+    if not asked.any():
+        return energy, []
+    if energy.higher:
+        from spucc.grammar.boundedness import bounded
+
+        return energy, bounded(energy, free)
+    q = energy.quadratic
+    if (not q.blocks or energy.n > DENSE) and asked.all() and _dominant(q, free) is True:
+        return energy, []
+    covered = np.zeros(energy.n, dtype=bool)
+    for mask in evidence.definite:
+        covered |= mask
+    if not evidence.indefinite.any() and not (asked & ~covered).any():
+        return energy, []
+    return _by_component(energy, evidence, free, asked, covered)
+
+
+def asked_coordinates(energy: Energy) -> Any:
+    """The coordinates that the queries read."""
+    seen = np.zeros(energy.n, dtype=bool)
+    for query in energy.queries:
+        if query.kind in (QueryKind.ARGMIN, QueryKind.LOGZ):
+            mine = [v for v in energy.variables if not v.stands_for]
+            for v in mine:
+                seen[v.start : v.stop] = True
+        for form in query.forms():
+            seen[form.matrix.indices] = True
+    return seen
+
+
+def _dominant(q: Quadratic, free: Any) -> bool:
+    """Whether every row is weakly dominated by its diagonal, one row of each component strictly."""
+    rows = q.sparse
+    diagonal = q.diagonal()
+    magnitude = sparse.csr_array((np.abs(rows.data), rows.indices, rows.indptr), shape=rows.shape)
+    if free.all():
+        total = np.asarray(magnitude.sum(axis=1))
+    else:
+        total = np.asarray(magnitude @ free.astype(np.float64))
+    own = np.abs(np.asarray(rows.diagonal()))
+    if q.blocks:
+        return False
+    slack = diagonal - (total - own)
+    slack, diagonal = slack[free], diagonal[free]
+    if not (diagonal > 0).all() or (slack < -1e-13 * diagonal).any():
+        return False
+    strict = slack > 1e-9 * diagonal
+    if strict.all():
+        return True
+    part = rows if free.all() else rows[np.flatnonzero(free)][:, np.flatnonzero(free)]
+    from scipy.sparse.csgraph import connected_components
+
+    count, label = connected_components(part, directed=False)
+    return bool(np.unique(label[strict]).size == count)
+
+
+def _by_component(
+    energy: Energy, evidence: Evidence, free: Any, asked: Any, covered: Any
+) -> tuple[Energy, list[Diagnostic]]:
+    from scipy.sparse.csgraph import connected_components
+
+    keep = np.flatnonzero(free)
+    part = energy.quadratic.restrict(keep) if keep.size < energy.n else energy.quadratic
+    _, label = connected_components(part.pattern(), directed=False)
+    wanted = np.unique(label[asked[keep]])
+    order = np.argsort(label, kind="stable")
+    starts = np.searchsorted(label[order], wanted)
+    stops = np.searchsorted(label[order], wanted, side="right")
+    faults: list[Diagnostic] = []
+    grounds: list[tuple[int, float]] = []
+    small: list[IntArray] = []
+    diagonal = part.diagonal()
+    singles = stops - starts == 1
+    alone = order[starts[singles]]
+    for k in alone[~(diagonal[alone] > 0)][:5]:
+        faults += _flat_single(energy, int(keep[k]), float(diagonal[k]), evidence)
+    for begin, end in zip(starts[~singles], stops[~singles]):
+        small.append(np.sort(order[begin:end]))
+    if len(small) > 1 and sum(c.size for c in small) > DENSE and not part.blocks:
+        dominated = _dominant(part, np.isin(label, wanted))
+        if dominated:
+            small = []
+    for members in small:
+        at = keep[members]
+        if not evidence.indefinite[at].any() and _covered_by_one(evidence, at):
+            continue
+        fault, ground = _component(energy, part, members, at)
+        faults += fault
+        grounds += ground
+        if len(faults) >= 5:
+            break
+    if faults:
+        raise SpuccError(faults)
+    if grounds:
+        energy = _grounded(energy, grounds)
     return energy, []
+
+
+def _covered_by_one(evidence: Evidence, at: IntArray) -> bool:
+    """Definite parts that cover all coordinates, the rest semidefinite: the sum is definite."""
+    covered = np.zeros(at.size, dtype=bool)
+    for mask in evidence.definite:
+        covered |= mask[at]
+    return bool(covered.all())
+
+
+def _flat_single(energy: Energy, k: int, curvature: float, evidence: Evidence) -> list[Diagnostic]:
+    return [_improper(energy, np.array([k]), np.ones(1), curvature)]
+
+
+def _component(
+    energy: Energy, part: Quadratic, members: IntArray, at: IntArray
+) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
+    if members.size > DENSE:
+        return _large(energy, part, members, at)
+    dense = part.restrict(members).toarray()
+    diagonal = np.diagonal(dense)
+    if not (diagonal > 0).all():
+        k = int(np.argmin(diagonal))
+        if diagonal[k] < 0:
+            return [_improper(energy, at[k : k + 1], np.ones(1), float(diagonal[k]))], []
+        scale = np.where(diagonal > 0, diagonal, 1.0) ** -0.5
+    else:
+        scale = 1.0 / np.sqrt(diagonal)
+    scaled = dense * scale[:, None] * scale
+    try:
+        factor = np.linalg.cholesky(scaled)
+        if (np.diagonal(factor) ** 2 > SAFE_PIVOT).all():
+            return [], []
+    except np.linalg.LinAlgError:
+        pass
+    values, vectors = np.linalg.eigh(scaled)
+    tolerance = FLAT * max(members.size, 10)
+    if values[0] < -tolerance:
+        direction = vectors[:, 0] * scale
+        return [_improper(energy, at, direction, float(values[0]) if values[0] < 0 else 0.0)], []
+    null = vectors[:, np.abs(values) <= tolerance] * scale[:, None]
+    if null.shape[1] == 0:
+        return [], []
+    return _ground(energy, at, null, dense)
+
+
+def _ground(
+    energy: Energy, at: IntArray, null: FloatArray, dense: FloatArray
+) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
+    """Flat directions that no query sees get a spring each; one that is seen, or along which a force pulls, is an
+    error."""
+    linear = energy.linear[at] + _pull_of_observed(energy, at)
+    size = np.abs(null).max(axis=0)
+    null = null / size
+    force = null.T @ linear
+    scale = np.abs(null.T) @ np.abs(linear) + 1e-300
+    seen = np.abs(force) > 1e-9 * scale
+    if seen.any():
+        direction = null[:, int(np.argmax(np.abs(force)))]
+        sign = -np.sign(float(direction @ linear))
+        return [_improper(energy, at, direction * sign, 0.0, pulled=True)], []
+    for query in energy.queries:
+        if query.kind is QueryKind.LOGZ:
+            return [_improper(energy, at, null[:, 0], 0.0, query.name)], []
+        if query.kind is QueryKind.ARGMIN:
+            continue
+        for form in query.forms():
+            rows = form.matrix[:, at]
+            moved = np.abs(rows @ null)
+            limit = 1e-9 * (abs(rows) @ np.abs(null)) + 1e-300
+            if (moved > limit).any():
+                column = int(np.argmax((moved > limit).any(axis=0)))
+                return [_improper(energy, at, null[:, column], 0.0, query.name)], []
+    grounds = []
+    left = null.copy()
+    typical = float(np.mean(np.abs(np.diagonal(dense)))) or 1.0
+    for _ in range(null.shape[1]):
+        k, column = (int(v) for v in np.unravel_index(int(np.argmax(np.abs(left))), left.shape))
+        grounds.append((int(at[k]), typical))
+        pivot = left[:, column] / left[k, column]
+        left = left - np.outer(pivot, left[k])
+        left[:, column] = 0.0
+    return [], grounds
+
+
+def _pull_of_observed(energy: Energy, at: IntArray) -> FloatArray:
+    if not energy.observed.index.size:
+        return np.zeros(at.size)
+    x = np.zeros(energy.n)
+    x[energy.observed.index] = energy.observed.value
+    return np.asarray((energy.quadratic @ x)[at])
+
+
+def _grounded(energy: Energy, grounds: list[tuple[int, float]]) -> Energy:
+    diagonal = np.zeros(energy.n)
+    for k, spring in grounds:
+        diagonal[k] += spring
+    on = np.flatnonzero(diagonal)
+    extra = sparse.csr_array(sparse.coo_array((diagonal[on], (on, on)), shape=(energy.n, energy.n)))
+    total = sparse.csr_array(energy.quadratic.sparse + extra)
+    return replace(energy, quadratic=Quadratic(total, energy.quadratic.blocks))
+
+
+def _large(
+    energy: Energy, part: Quadratic, members: IntArray, at: IntArray
+) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
+    """A component too large for a dense factorisation: LDLᵀ of the sparse matrix."""
+    from scipy.sparse.linalg import splu
+
+    inside = part.restrict(members)
+    if not inside.blocks and _dominant(inside, np.ones(members.size, dtype=bool)):
+        return [], []
+    if inside.blocks and sum(b.matrix.size for b in inside.blocks) > 0.05 * members.size**2:
+        return _large_dense(energy, inside, at)
+    matrix = inside.tocsr()
+    diagonal = matrix.diagonal()
+    if not (diagonal > 0).all():
+        k = int(np.argmin(diagonal))
+        return [_improper(energy, at[k : k + 1], np.ones(1), float(diagonal[k]))], []
+    scale = sparse.dia_array((1.0 / np.sqrt(diagonal)[None, :], [0]), shape=matrix.shape)
+    scaled = sparse.csc_array(scale @ matrix @ scale)
+    lu = _factor(splu, scaled, 0.0)
+    pivots = lu.U.diagonal()
+    if (pivots > FLAT).all():
+        return [], []
+    k = int(np.argmin(pivots))
+    unit = np.zeros(members.size)
+    unit[k] = 1.0
+    from scipy.sparse.linalg import spsolve_triangular
+
+    lower_t = sparse.csr_array(lu.L.T)
+    y = spsolve_triangular(lower_t, unit, lower=False, unit_diagonal=True)
+    direction = np.empty(members.size)
+    direction[:] = y[lu.perm_c]
+    curvature = float(direction @ (scaled @ direction)) / float(direction @ direction)
+    direction = np.asarray(scale @ direction)
+    if pivots[k] < -1e-9:
+        return [_improper(energy, at, direction, curvature)], []
+    return _ground(energy, at, direction[:, None], np.diag(diagonal[:1]))
+
+
+def _factor(splu: Any, scaled: Any, shift: float) -> Any:
+    """LDLᵀ by SuperLU in symmetric mode; a zero pivot is moved a little."""
+    options = {"SymmetricMode": True}
+    matrix = scaled if shift == 0.0 else sparse.csc_array(scaled + shift * sparse.eye_array(scaled.shape[0]))
+    try:
+        return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+    except RuntimeError:
+        if shift > 1e-10:
+            raise
+        return _factor(splu, scaled, 1e-15 if shift == 0.0 else shift * 10)
+
+
+def _large_dense(
+    energy: Energy, inside: Quadratic, at: IntArray
+) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
+    dense = inside.toarray()
+    diagonal = np.diagonal(dense)
+    if (diagonal > 0).all():
+        scale = 1.0 / np.sqrt(diagonal)
+        try:
+            factor = np.linalg.cholesky(dense * scale[:, None] * scale)
+            if (np.diagonal(factor) ** 2 > SAFE_PIVOT).all():
+                return [], []
+        except np.linalg.LinAlgError:
+            pass
+    values, vectors = np.linalg.eigh(dense)
+    if values[0] > FLAT * at.size * values[-1]:
+        return [], []
+    return [_improper(energy, at, vectors[:, 0], min(float(values[0]), 0.0))], []
+
+
+def spelled(energy: Energy, at: IntArray, direction: FloatArray) -> str:
+    """A direction in the user's names: `x[0] + x[1] − 0.5·b`."""
+    size = np.abs(direction).max()
+    direction = direction / (size if size > 0 else 1.0)
+    main = direction[int(np.argmax(np.abs(direction) > 0.999))]
+    direction = direction / main
+    shown = np.flatnonzero(np.abs(direction) > 1e-6)
+    parts = []
+    for k in shown[:4]:
+        c = float(direction[k])
+        factor = "" if abs(abs(c) - 1.0) < 5e-7 else f"{abs(c):.3g}·"
+        sign = ("-" if c < 0 else "") if not parts else (" - " if c < 0 else " + ")
+        parts.append(f"{sign}{factor}{energy.label(int(at[k]))}")
+    more = f" + … ({shown.size - 4} more)" if shown.size > 4 else ""
+    return "".join(parts) + more
+
+
+def _improper(
+    energy: Energy, at: IntArray, direction: FloatArray, curvature: float, query: str = "", pulled: bool = False
+) -> Diagnostic:
+    """The error that names a direction."""
+    name = spelled(energy, at, direction)
+    variable = energy.variable_of(int(at[int(np.argmax(np.abs(direction)))]))
+    span = variable.span
+    notes = (f"the query `{query}` asks for something that this direction moves",) if query else ()
+    if curvature < 0:
+        return Diagnostic(
+            "E0408",
+            f"the density cannot be normalised: the energy falls without end along {name}",
+            span,
+            notes=(*notes, f"its curvature there is {curvature:.4g}"),
+            help="every direction needs a positive curvature: add a prior, or correct the sign of an energy",
+        )
+    if pulled:
+        return Diagnostic(
+            "E0408",
+            f"the density cannot be normalised: the energy falls without end along {name}",
+            span,
+            notes=("its curvature there is 0, and a linear term pulls along it",),
+            help="give the variable a prior, such as `x ~ normal(0, 10)`",
+        )
+    return Diagnostic(
+        "E0407",
+        f"the density cannot be normalised: the energy is flat along {name}",
+        span,
+        notes=notes,
+        help="give the variable a prior, observe it, or ask only for what is determined (differences of a flat field)",
+    )

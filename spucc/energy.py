@@ -102,13 +102,14 @@ class Quadratic:
 
     @cached_property
     def _csr(self) -> sparse.csr_array:
-        total = self.sparse
+        total = self.sparse if self.blocks else self.sparse.copy()
         for block in self.blocks:
             r, c = block.matrix.shape
             ij = (np.repeat(block.rows, c), np.tile(block.cols, r))
             part = sparse.csr_array(sparse.coo_array((block.matrix.ravel(), ij), shape=(self.n, self.n)))
             total = total + part if block.diagonal_block else total + part + part.T
-        total = sparse.csr_array(total)
+        # A copy: the sparse part may be read-only, and what follows works in place.
+        total = sparse.csr_array(total, copy=True)
         total.sum_duplicates()
         total.eliminate_zeros()
         total.sort_indices()

@@ -1,0 +1,129 @@
+"""Energies of degree 3 and 4 in real variables: bounded below, not bounded (with a direction), or not decided."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spucc.arrays import BoolArray, FloatArray, IntArray
+from spucc.diagnostics import Diagnostic, SpuccError
+from spucc.energy import Energy
+from spucc.grammar.propriety import spelled
+
+_TRIES = 64
+_LARGEST = 4000
+
+
+def bounded(energy: Energy, free: BoolArray) -> list[Diagnostic]:
+    """Warnings; an error if a direction was found along which the energy falls without end."""
+    if not free.any():
+        return []
+    directions = np.flatnonzero(free)
+    fall = _falling(energy, directions)
+    if fall is not None:
+        direction, degree = fall
+        raise SpuccError(
+            Diagnostic(
+                "E0409",
+                f"the energy is not bounded below: it falls without end along {spelled(energy, directions, direction)}",
+                energy.variable_of(int(directions[int(np.argmax(np.abs(direction)))])).span,
+                notes=(f"its part of degree {degree} is negative there",),
+                help="give every direction a positive quartic, or a positive quadratic where there is no quartic",
+            )
+        )
+    if _surely(energy, free):
+        return []
+    return [
+        Diagnostic(
+            "W0401",
+            "it could not be decided whether this energy of degree 4 is bounded below",
+            None,
+            help="a positive `J4` on every variable that occurs in a term of degree 3 or 4 decides it",
+        )
+    ]
+
+
+def _surely(energy: Energy, free: BoolArray) -> bool:
+    """Every monomial of top degree is dominated by pure fourth powers, and what has none has a definite quadratic."""
+    n = energy.n
+    pure = np.zeros(n)
+    load = np.zeros(n)
+    touched = np.zeros(n, dtype=bool)
+    for m in energy.higher:
+        real = free[m.index]
+        degree = real.sum(axis=1)
+        same = (m.index == m.index[:, :1]).all(axis=1)
+        fourth = same & (degree == 4) & (m.degree == 4)
+        np.add.at(pure, m.index[fourth, 0], m.coefficient[fourth])
+        rest = ~fourth & (degree > 0)
+        touched[m.index[fourth, 0]] = True
+        for row, c, mask in zip(m.index[rest][:200_000], m.coefficient[rest], real[rest]):
+            touched[row[mask]] = True
+            if mask.sum() == 4 and not (c > 0 and _even(row)):
+                np.add.at(load, row[mask], abs(c) / 4.0)
+    if (touched & free & ~(pure > load)).any():
+        return False
+    rest = np.flatnonzero(free & ~touched)
+    if not rest.size:
+        return True
+    if rest.size > _LARGEST:
+        from spucc.grammar.propriety import _dominant
+
+        mask = np.zeros(n, dtype=bool)
+        mask[rest] = True
+        return _dominant(energy.quadratic, mask)
+    try:
+        np.linalg.cholesky(energy.quadratic.restrict(rest).toarray())
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _even(row: IntArray) -> bool:
+    """Whether every coordinate occurs an even number of times."""
+    return all(int((row == k).sum()) % 2 == 0 for k in row)
+
+
+def _falling(energy: Energy, directions: IntArray) -> tuple[FloatArray, int] | None:
+    """A direction along which the leading part is negative: single coordinates, pairs of one monomial, a few random."""
+    n = energy.n
+    candidates: list[FloatArray] = []
+    position = np.full(n, -1)
+    position[directions] = np.arange(directions.size)
+    top = np.zeros(n)
+    cubic = np.zeros(n)
+    for m in energy.higher:
+        same = (m.index == m.index[:, :1]).all(axis=1) & (position[m.index[:, 0]] >= 0)
+        target = top if m.degree == 4 else cubic
+        if m.degree in (3, 4):
+            np.add.at(target, m.index[same, 0], m.coefficient[same])
+    diagonal = energy.quadratic.diagonal()
+    for k in np.flatnonzero((position >= 0) & ((top < 0) | ((top == 0) & (cubic != 0)))):
+        e = np.zeros(directions.size)
+        e[position[k]] = 1.0 if top[k] < 0 else -np.sign(cubic[k])
+        return e, 4 if top[k] < 0 else 3
+    for k in np.flatnonzero((position >= 0) & (top == 0) & (cubic == 0) & (diagonal < 0)):
+        e = np.zeros(directions.size)
+        e[position[k]] = 1.0
+        return e, 2
+    rng = np.random.default_rng(0)
+    for m in energy.higher:
+        if m.degree != 4:
+            continue
+        for row in m.index[rng.permutation(m.index.shape[0])[:_TRIES]]:
+            at = np.unique(position[row])
+            at = at[at >= 0]
+            for _ in range(8):
+                e = np.zeros(directions.size)
+                e[at] = rng.choice([-1.0, 1.0], at.size)
+                candidates.append(e)
+    for e in candidates:
+        x = np.zeros(n)
+        x[directions] = e
+        value = 0.0
+        for m in energy.higher:
+            if m.degree == 4 and (position[m.index] >= 0).all():
+                value += float(m.coefficient @ np.prod(x[m.index], axis=1))
+        if value < -1e-12:
+            return e, 4
+    return None
+
