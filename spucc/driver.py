@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spucc import __version__
 from spucc.diagnostics import Diagnostic, SpuccError, fail
 from spucc.energy import Energy, Query, QueryKind, identity_form
 from spucc.pipeline import Context, Observer, Pass, parse_passes, run_passes
@@ -39,7 +40,7 @@ class Tolerance(Observer):
     limit: float
 
     def check(self, ledger: Sequence[Any]) -> None:
-        """Raises E0507 when a standard deviation is off by more than `limit`, a mean by more than `limit` standard
+        """Raises E0592 when a standard deviation is off by more than `limit`, a mean by more than `limit` standard
         deviations or a correlation by more than `limit`."""
         last = {}
         worst_step: dict[str, tuple[float, str]] = {}
@@ -57,7 +58,7 @@ class Tolerance(Observer):
             if entry.basis != "none" and not size <= self.limit:
                 found.append(
                     Diagnostic(
-                        "E0507",
+                        "E0592",
                         f"the tolerance {self.limit:g} is missed by job `{job}`: standard deviations are off by up to "
                         f"{entry.sd_error:.2g}, means by {entry.mean_error:.2g} sd, correlations by "
                         f"{entry.correlation_error:.2g}",
@@ -70,11 +71,11 @@ class Tolerance(Observer):
 
 
 def default_passes(device: Device) -> str:
-    """The default pipeline of a device, in text form. Raises E0503 when no pipeline serves its family."""
+    """The default pipeline of a device, in text form. Raises E0590 when no pipeline serves its family."""
     from spucc.passes import PIPELINES
 
     if device.family not in PIPELINES:
-        fail("E0503", f"there is no pipeline for devices of the family `{device.family}`")
+        fail("E0590", f"there is no pipeline for devices of the family `{device.family}`")
     return PIPELINES[device.family]
 
 
@@ -83,13 +84,13 @@ SERVED = frozenset(QueryKind) - {QueryKind.LOGZ, QueryKind.LOGDET, QueryKind.TRA
 
 
 def check_queries(energy: Energy) -> None:
-    """Refuse queries that no later stage serves, by name: E0418."""
+    """Refuse queries that no later stage serves, by name: E0493."""
     bad = [q for q in energy.queries if q.kind not in SERVED]
     if bad:
         raise SpuccError(
             [
                 Diagnostic(
-                    "E0418",
+                    "E0493",
                     f"query `{q.name}` asks for `{q.kind}`, which no target serves yet",
                     q.span,
                     help="remove it, or compute it from the model with `spucc.oracle`",
@@ -113,11 +114,11 @@ def with_queries(energy: Energy) -> Energy:
 
 
 def start(energy: Energy, device: Device, provenance: Provenance | None = None) -> State:
-    """The state that the first pass takes. Raises E0418 for queries that are not served and E0419 for an empty model."""
+    """The state that the first pass takes. Raises E0493 for queries that are not served and E0494 for an empty model."""
     energy = with_queries(energy)
     check_queries(energy)
     if not energy.queries:
-        fail("E0419", "the program has no random variable that is not observed, so there is nothing to ask")
+        fail("E0494", "every random variable of the program is observed and it asks no query, so there is nothing to sample")
     return State(Stage.ENERGY, energy, energy, device, provenance=provenance or Provenance())
 
 
@@ -159,9 +160,9 @@ def run_pipeline(state: State, pipeline: str, context: Context, observers: Seque
 
 
 def program_of(state: State, pipeline: str = "") -> Program:
-    """A finished state as a program. Raises E0605 for a state that is not finished."""
+    """A finished state as a program. Raises E0690 for a state that is not finished."""
     if state.stage is not Stage.PROGRAM:
-        fail("E0605", f"the state stands at `{state.stage}`, so it is no program yet", help="run the passes up to `lower`")
+        fail("E0690", f"the state stands at `{state.stage}`, so it is no program yet", help="run the passes up to `lower`")
     return Program(
         device=state.device,
         source=state.source,
@@ -205,7 +206,16 @@ def elaborated(
     data: Mapping[str, Any] | None = None,
     files: Sequence[str] = (),
     allow_paths: Sequence[str] = (),
-    remember: Callable[[Mapping[str, str]], None] = lambda sources: None,
+    sources: dict[str, str] | None = None,
 ) -> Elaborated:
-    """The front end: program and data to an energy. `remember` is told the sources' text even when this raises."""
-    raise NotImplementedError
+    """The front end: program and data to an energy. `sources` receives the texts that were read, also when this raises."""
+    from spucc.grammar import load
+
+    model = load(program, data=data, files=files, allow_paths=allow_paths, sources=sources)
+    provenance = Provenance(
+        sources=tuple(sorted(model.sources.items())),
+        program_digest=model.program_digest,
+        data_digest=model.data_digest,
+        version=__version__,
+    )
+    return Elaborated(model.energy, provenance, model.warnings)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spucc.backend import Backend
+from spucc.device import Family
 from spucc.diagnostics import did_you_mean, fail
 
 
@@ -18,6 +19,14 @@ def _exact() -> Backend:
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "exact": _exact,
 }
+
+
+DEFAULT_BACKENDS: dict[Family, str] = {
+    Family.IDEAL: "exact",
+    Family.CAPACITIVE: "exact",
+    Family.RESISTIVE: "exact",
+}
+"""The backend that runs a family's programs unless another one is asked for."""
 
 
 def load_backend(name: str) -> Backend:

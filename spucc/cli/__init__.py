@@ -95,6 +95,15 @@ def main() -> Never:
         # The reader went away (`spucc … | head`); nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except MemoryError:
-        click.echo("error[E0599]: out of memory\nhelp: ask for fewer --samples, or for moments instead of draws", err=True)
+    except Exception as error:
+        if isinstance(error, MemoryError):
+            text = "error[E0599]: out of memory\nhelp: ask for fewer --samples, or for moments instead of draws"
+        elif os.environ.get("SPUCC_DEBUG"):
+            raise
+        else:
+            text = (
+                f"error[E0600]: a fault of spucc itself: {type(error).__name__}: {error}\n"
+                "help: please report it with the program; SPUCC_DEBUG=1 shows where it happened"
+            )
+        click.echo(text, err=True)
         sys.exit(1)

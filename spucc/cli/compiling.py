@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from spucc.cli.options import split_data
-from spucc.cli.report import remember, report
+from spucc.cli.report import report, sources
 from spucc.diagnostics import did_you_mean, fail
 from spucc.driver import Timer, Tolerance, default_passes, elaborated, program_of, run_pipeline, start
 from spucc.pipeline import Context, Observer, Pass, parse_passes
@@ -29,12 +29,14 @@ class Printer(Observer):
     count: int = 0
 
     def after(self, step: Pass, before: State, after: State) -> State:
-        from spucc.ir import diff_states, state_text, write_state
+        from spucc.ir import print_state, write_state
 
         self.count += 1
         if self.after_pass in (step.name, "all"):
-            click.echo(f"# after {step}\n{state_text(after)}")
+            click.echo(f"# after {step}\n{print_state(after)}")
         if self.changed:
+            from spucc.ir.diff import diff_states
+
             click.echo(f"# {step}\n{diff_states(before, after)}")
         if self.folder is not None:
             write_state(after, self.folder / f"{self.count:02d}-{step.name}.spuc")
@@ -47,7 +49,7 @@ def load_state(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...]
 
     device = load_device(target if bits is None else with_bits(target, bits))
     values, files = split_data(data)
-    model = elaborated(program, data=values, files=files, allow_paths=allow_paths, remember=remember)
+    model = elaborated(program, data=values, files=files, allow_paths=allow_paths, sources=sources())
     if model.warnings:
         report(model.warnings)
     return start(model.energy, device, model.provenance)
@@ -182,10 +184,10 @@ def _out(text: str, output: str | None) -> None:
 
 
 def _out_state(state: State, output: str | None) -> None:
-    from spucc.ir import state_text, write_state
+    from spucc.ir import print_state, write_state
 
     if output is None:
-        click.echo(state_text(state))
+        click.echo(print_state(state))
     else:
         write_state(state, output)
 

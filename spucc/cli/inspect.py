@@ -20,6 +20,7 @@ def inspect(file: str, whole: bool) -> None:
 @click.argument("second")
 def diff(first: str, second: str) -> None:
     """Compare two programs: variables, placement, codes, predicted errors."""
-    from spucc.ir import diff_programs, read_program
+    from spucc.ir import read_program
+    from spucc.ir.diff import diff_programs
 
     click.echo(diff_programs(read_program(first), read_program(second)))

@@ -21,12 +21,12 @@ def inspect_command(file: str, whole: bool) -> None:
     if suffix in (".npz", ".nc", ".json"):
         _inspect_result(Path(file))
         return
-    from spucc.ir import read_program, read_state, state_text
+    from spucc.ir import read_program, read_state, print_state
     from spucc.stages import Stage
 
     state = read_state(file)
     if whole:
-        click.echo(state_text(state))
+        click.echo(print_state(state))
         return
     click.echo(f"{file}: stage {state.stage}, device {state.device.name}")
     rows = [

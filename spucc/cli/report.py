@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import click
 
@@ -11,13 +11,8 @@ from spucc.diagnostics import Diagnostic, render
 _sources: dict[str, str] = {}
 
 
-def remember(sources: Mapping[str, str]) -> None:
-    """Keep the text of source files, so that an error raised later can show its line."""
-    _sources.update(sources)
-
-
-def sources() -> Mapping[str, str]:
-    """The source files that were read so far."""
+def sources() -> dict[str, str]:
+    """The source files that were read so far, for the front end to add to: an error raised later can show its line."""
     return _sources
 
 

@@ -14,22 +14,21 @@ from spucc.cli.options import data_options, program_argument
 def check(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], diagnostics: str) -> None:
     """Check PROGRAM and its data; report every error that can be found."""
     from spucc.cli.options import split_data
-    from spucc.cli.report import remember, report
+    from spucc.cli.report import report, sources
     from spucc.diagnostics import Diagnostic, SpuccError
-    from spucc.driver import check_queries, checked
+    from spucc.driver import check_queries, elaborated
 
     values, files = split_data(data)
     found: tuple[Diagnostic, ...] = ()
     code = 0
     summary = ""
     try:
-        energy, found = checked(program, data=values, files=files, allow_paths=allow_paths, remember=remember)
-        if energy is not None:
-            check_queries(energy)
-            variables = ", ".join(f"{v.name}{list(v.shape) or ''}" for v in energy.variables if not v.stands_for)
-            summary = f"{program}: well formed; {energy.n} random variables ({variables}), {len(energy.queries)} queries"
-        else:
-            summary = f"{program}: well formed as far as it goes without its data"
+        model = elaborated(program, data=values, files=files, allow_paths=allow_paths, sources=sources())
+        found = model.warnings
+        check_queries(model.energy)
+        variables = ", ".join(f"{v.name}{list(v.shape) or ''}" for v in model.energy.variables if not v.stands_for)
+        asked = ", ".join(q.name for q in model.energy.queries)
+        summary = f"{program}: well formed; {model.energy.n} coordinates ({variables}); queries {asked}"
     except SpuccError as error:
         found, code = (*found, *error.diagnostics), error.exit_code
     if diagnostics == "json":
@@ -53,7 +52,7 @@ def fmt(programs: tuple[str, ...], only_check: bool) -> None:
     """Format PROGRAMS in place; `-` reads standard input and prints."""
     from pathlib import Path
 
-    from spucc.cli.report import remember
+    from spucc.cli.report import sources
     from spucc.grammar.format import format_text
     from spucc.grammar.source import read_source
     from spucc.results import write_whole
@@ -61,7 +60,7 @@ def fmt(programs: tuple[str, ...], only_check: bool) -> None:
     would = 0
     for name in programs:
         text = click.get_text_stream("stdin", encoding="utf-8").read() if name == "-" else read_source(name)
-        remember({name: text})
+        sources()[name] = text
         formatted = format_text(text, name)
         if name == "-":
             click.echo(formatted, nl=False)
