@@ -63,38 +63,17 @@ def _compiled() -> Callable[..., Any]:
     return compiled
 
 
-def reduce(factor: FloatArray, delta: float = 0.99, limit: int = 200_000) -> tuple[FloatArray, FloatArray]:
+def reduce(
+    factor: FloatArray, delta: float = 0.99, limit: int = 200_000, compiled: bool = False
+) -> tuple[FloatArray, FloatArray]:
     """An LLL-reduced basis of the lattice spanned by the columns of an upper triangular factor [m, m].
 
-    Returns (R, U): R upper triangular, U unimodular (whole numbers in floats), RᵀR = Uᵀ factorᵀ factor U.
+    `compiled` asks for the compiled loop whatever the size. Returns (R, U): R upper triangular, U unimodular (whole numbers in floats), RᵀR = Uᵀ factorᵀ factor U.
     """
     m = factor.shape[0]
     r, u = np.array(factor, dtype=np.float64, order="C"), np.eye(m)
-    (_compiled() if m >= _COMPILED_FROM else _lll)(r, u, delta, limit)
+    (_compiled() if compiled or m >= _COMPILED_FROM else _lll)(r, u, delta, limit)
     return r, u
-
-
-def sorted_triangle(factor: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The triangular factor of the columns in the order that leaves the stiffest for last, so that it is decided first
-    (V-BLAST order), and the permutation as a matrix."""
-    m = factor.shape[1]
-    rest = np.array(factor)
-    order = []
-    left = np.arange(m)
-    norms = np.einsum("ij,ij->j", rest, rest)
-    for _ in range(m):
-        pick = int(np.argmin(norms[left]))
-        f = left[pick]
-        order.append(int(f))
-        left = np.delete(left, pick)
-        size = np.linalg.norm(rest[:, f])
-        if size > 0 and left.size:
-            q = rest[:, f] / size
-            along = q @ rest[:, left]
-            rest[:, left] -= np.outer(q, along)
-            norms[left] = np.maximum(np.einsum("ij,ij->j", rest[:, left], rest[:, left]), 0.0)
-    u = np.eye(m)[:, order]
-    return np.linalg.qr(factor @ u, mode="r"), u
 
 
 def nearest_points(r: FloatArray, u: FloatArray, targets: FloatArray, width: int = 1) -> FloatArray:

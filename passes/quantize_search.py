@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Never
 
 import numpy as np
 from scipy import sparse
@@ -18,9 +19,13 @@ from spucc.passes.closest import Candidate
 from spucc.passes.codebook import Codebook
 from spucc.passes.descent import descend, repair
 from spucc.passes.fisher import Law, divergence, inverse, refit
+from spucc.passes.tiles import SparseLaw, settle
 
 _DENSE = 1500
 """Cells beyond which matrices stay sparse."""
+_SWEEP = 60_000
+_REFIT = 400_000
+"""Cells up to which tiles are swept, and scales refitted."""
 _LATTICE = 1200
 """Parameters up to which the whole lattice is reduced."""
 _SMALL = 150
@@ -54,26 +59,43 @@ def search(
 
     Never worse than Jacobi scaling with rounding and the refit of the scales: that is the first candidate.
     """
+    thin = sparse.csr_array(matrix)
     if book.n > _DENSE:
-        return _large(book, sparse.csr_array(matrix))
+        return _large(book, thin, method, effort, stop)
     whole = np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float64)
     law = law_of(whole, read)
     rng = np.random.Generator(np.random.Philox(0)) if rng is None else rng
-    starts = scalings(book, whole)
+    e = book.edges
+    starts = scalings(book, np.diagonal(whole), whole[e[:, 0], e[:, 1]])
     pool = [_candidate(book, law, *rounded(book, law, whole, d)) for d in starts]
     search_on = method not in ("round",) and effort > 0
     if search_on and method in ("auto", "babai", "lll") and book.size <= _LATTICE:
         pool += closest.candidates(book, law, whole, starts[-1], rng, stop=stop, **_budget(book, method, effort))
+    if search_on and method in ("auto", "lll") and read is None and _SMALL < book.size <= 8 * book.n:
+        pool += _tiled(book, thin, starts[-1], effort, stop)
     if search_on:
         pool = _polished(book, law, pool, stop)
     best = min(pool, key=lambda c: c.kl)
     if not np.isfinite(best.kl):
-        fail(
-            "E0571",
-            "no setting that was found on this device is a positive definite matrix",
-            help="the codes are too coarse for this model: use a device with more bits, or `--optimize 2`",
-        )
+        _refuse()
     return Search(book, (best.k,), (best.r,), best.kl)
+
+
+def _tiled(
+    book: Codebook, matrix: sparse.csr_array, d: FloatArray, effort: int, stop: Callable[[], bool]
+) -> list[Candidate]:
+    """What sweeps of tiles find about the largest scales, with room left for codes to move."""
+    law = None if book.levels.continuous.any() else SparseLaw.of(book, matrix)
+    if law is None:
+        return []
+    inner = d * np.exp(-_margin(book))
+    return [Candidate(kl, k, r) for kl, k, r in settle(book, law, inner, effort=effort, stop=stop)][-1:]
+
+
+def _margin(book: Codebook) -> float:
+    """How far (in log d) settings stray along the orbit: by about the root of a step."""
+    span = float(np.median(book.levels.last - book.levels.first))
+    return 0.4 / np.sqrt(max(span, 1.0))
 
 
 def _candidate(book: Codebook, law: Law, k: FloatArray, r: FloatArray) -> Candidate:
@@ -116,10 +138,8 @@ def law_of(matrix: FloatArray, read: sparse.csr_array | None) -> Law:
     return Law(dense @ covariance @ dense.T, dense)
 
 
-def scalings(book: Codebook, matrix: FloatArray) -> list[FloatArray]:
+def scalings(book: Codebook, diagonal: FloatArray, off: FloatArray) -> list[FloatArray]:
     """Scales d [n] to try, D A D the matrix to round: as placed, as large as the ranges allow, Jacobi."""
-    e = book.edges
-    diagonal, off = np.diagonal(matrix), matrix[e[:, 0], e[:, 1]]
     top = book.levels.value(book.levels.last)
     ones = np.ones(book.n)
     found = [ones]
@@ -152,14 +172,44 @@ def jacobi(book: Codebook, diagonal: FloatArray, off: FloatArray, top: FloatArra
 def rounded(book: Codebook, law: Law, matrix: FloatArray, d: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Nearest codes of D A D, made positive definite, and the read-out scales refitted."""
     e = book.edges
-    scaled = matrix * np.outer(d, d)
-    k = repair(book, book.levels.nearest(book.solve(np.diagonal(scaled), scaled[e[:, 0], e[:, 1]])))
+    k = repair(book, book.levels.nearest(_scaled(book, np.diagonal(matrix), matrix[e[:, 0], e[:, 1]], d)))
     return k, refit(law, book.dense(book.levels.value(k)), d.copy())
 
 
-def _large(book: Codebook, matrix: sparse.csr_array) -> Search:
-    """Boards beyond dense algebra: the largest common scale, rounded."""
+def _large(
+    book: Codebook, matrix: sparse.csr_array, method: str, effort: int, stop: Callable[[], bool]
+) -> Search:
+    """Boards beyond dense algebra: rounding, the refit on selected entries of the inverse, and sweeps of tiles. Beyond
+    `_REFIT` cells rounding alone, and the divergence is not computed."""
     e = book.edges
     diagonal, off = matrix.diagonal(), np.asarray(matrix[e[:, 0], e[:, 1]]).ravel()
-    k = book.levels.nearest(book.solve(diagonal, off))
-    return Search(book, (k,), (np.ones(book.n),), float("nan"))
+    starts = scalings(book, diagonal, off)
+    law = SparseLaw.of(book, matrix) if book.n <= _REFIT else None
+    if law is None:
+        k = book.levels.nearest(_scaled(book, diagonal, off, starts[-1]))
+        return Search(book, (k,), (starts[-1],), float("nan"), "rounded only: too large a board for more")
+    found = []
+    for d in starts:
+        k = book.levels.nearest(law.indices(book, d))
+        found.append((*law.fitted(book, k, d), k))
+    pool = [Candidate(kl, k, r) for kl, r, k in found]
+    if method != "round" and effort > 0 and book.n <= _SWEEP and not book.levels.continuous.any():
+        inner = starts[-1] * np.exp(-_margin(book))
+        pool += [Candidate(kl, k, r) for kl, k, r in settle(book, law, inner, effort=effort, stop=stop)]
+    best = min(pool, key=lambda c: c.kl)
+    if not np.isfinite(best.kl):
+        _refuse()
+    return Search(book, (best.k,), (best.r,), best.kl)
+
+
+def _scaled(book: Codebook, diagonal: FloatArray, off: FloatArray, d: FloatArray) -> FloatArray:
+    e = book.edges
+    return book.solve(diagonal * d * d, off * d[e[:, 0]] * d[e[:, 1]])
+
+
+def _refuse() -> Never:
+    fail(
+        "E0571",
+        "no setting that was found on this device is a positive definite matrix",
+        help="the codes are too coarse for this model: use a device with more bits, or `--optimize 2`",
+    )

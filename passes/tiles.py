@@ -1,0 +1,295 @@
+"""Closest vectors on boards too large for one lattice: tile after tile, each paying for what is already decided.
+
+A tile is some tens of neighbouring cells with the components that no earlier tile has. Its metric comes from the inverse of
+the wanted matrix on the tile and the cells about it; what the settings decided so far have done to these cells shifts the
+point to be close to (error feedback). Read-out scales of the tile move freely as in `relaxed`, with the same penalty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, sparse
+
+from spucc.arrays import FloatArray, IntArray
+from spucc.passes import lattice_reduction
+from spucc.passes.codebook import Codebook
+from spucc.passes.selected_inverse import Selected, factored, logdet, selected_inverse
+
+
+@dataclass(frozen=True, eq=False)
+class SparseLaw:
+    """A wanted matrix A with the entries of its inverse on the diagonal and at the edges of a book."""
+
+    matrix: sparse.csr_array
+    diagonal: FloatArray
+    off: FloatArray
+    inverse: Selected
+
+    @staticmethod
+    def of(book: Codebook, matrix: sparse.csr_array) -> SparseLaw | None:
+        e = book.edges
+        inverse = selected_inverse(matrix, e)
+        if inverse is None:
+            return None
+        off = np.asarray(matrix[e[:, 0], e[:, 1]]).ravel() if e.size else np.zeros(0)
+        return SparseLaw(matrix, matrix.diagonal(), off, inverse)
+
+    def indices(self, book: Codebook, d: FloatArray) -> FloatArray:
+        """Real indices [m] of D A D."""
+        e = book.edges
+        return book.levels.position(book.solve(self.diagonal * d * d, self.off * d[e[:, 0]] * d[e[:, 1]]))
+
+    def fitted(self, book: Codebook, k: FloatArray, d: FloatArray) -> tuple[float, FloatArray]:
+        """Divergence in nats of indices k and the scales d = r [n] that fit them best: Newton on the sparse A∘Σ."""
+        value = book.levels.value(k)
+        own, off, e = book.diagonal(value), book.off_diagonal(value), book.edges
+        own, off = own * self.inverse.diagonal, off * self.inverse.off
+        x = 1.0 / d
+        for _ in range(30):
+            weights = _symmetric(book.n, e, own * x * x, off * x[e[:, 0]] * x[e[:, 1]])
+            gradient = np.asarray(weights.sum(axis=1)).ravel() - 1.0
+            lu = factored(sparse.csr_array(weights + sparse.eye_array(book.n)))
+            if lu is None:
+                return math.inf, d
+            step = lu.solve(gradient)
+            size = math.sqrt(max(float(step @ gradient), 0.0))
+            share = min(1.0 / (1.0 + size), 0.5 / max(float(step.max()), 1e-300))
+            x = x * (1.0 - share * step)
+            if size < 1e-9:
+                break
+        quadratic = float(own @ (x * x)) + 2.0 * float(off @ (x[e[:, 0]] * x[e[:, 1]]))
+        kl = 0.5 * (quadratic - book.n - logdet(book.sparse(value)) + self.inverse.logdet) - float(np.log(x).sum())
+        return (kl if math.isfinite(kl) else math.inf), 1.0 / x
+
+
+def _symmetric(n: int, e: IntArray, own: FloatArray, off: FloatArray) -> sparse.csr_array:
+    d = np.arange(n)
+    rows, cols = np.concatenate([e[:, 0], e[:, 1], d]), np.concatenate([e[:, 1], e[:, 0], d])
+    return sparse.csr_array((np.concatenate([off, off, own]), (rows, cols)), shape=(n, n))
+
+
+def partition(adjacency: sparse.csr_array, size: int) -> list[IntArray]:
+    """Connected tiles of about `size` cells, grown breadth first along the reverse Cuthill–McKee order."""
+    n = adjacency.shape[0]
+    order = sparse.csgraph.reverse_cuthill_mckee(sparse.csr_matrix(adjacency), symmetric_mode=True)
+    indptr, indices = adjacency.indptr, adjacency.indices
+    taken = np.zeros(n, dtype=bool)
+    tiles: list[IntArray] = []
+    for seed in order:
+        if taken[seed]:
+            continue
+        tile, at = [int(seed)], 0
+        taken[seed] = True
+        while at < len(tile) and len(tile) < size:
+            for other in indices[indptr[tile[at]] : indptr[tile[at] + 1]]:
+                if not taken[other] and len(tile) < size:
+                    taken[other] = True
+                    tile.append(int(other))
+            at += 1
+        tiles.append(np.array(tile))
+    return tiles
+
+
+def surroundings(adjacency: sparse.csr_array, tile: IntArray, limit: int) -> IntArray:
+    """The tile's cells first, then whole shells of neighbours up to about `limit` cells."""
+    known = set(tile.tolist())
+    region, shell = list(tile.tolist()), list(tile.tolist())
+    while shell and len(region) < limit:
+        found: list[int] = []
+        for cell in shell:
+            for other in adjacency.indices[adjacency.indptr[cell] : adjacency.indptr[cell + 1]].tolist():
+                if other not in known:
+                    known.add(other)
+                    found.append(other)
+        region += found
+        shell = found
+    return np.array(region)
+
+
+def _gram(s: FloatArray, x: tuple[FloatArray, ...], y: tuple[FloatArray, ...]) -> FloatArray:
+    """tr(B_e S B_f S) for components e of x and f of y, each given by (i, j, a, b, c) with b, c = 0 for a ground."""
+    i, j, a, b, c = x
+    p, q, aa, bb, cc = y
+    ip, iq, jp, jq = s[np.ix_(i, p)], s[np.ix_(i, q)], s[np.ix_(j, p)], s[np.ix_(j, q)]
+    a, b, c = a[:, None], b[:, None], c[:, None]
+    total = aa * (a * ip * ip + c * jp * jp + 2 * b * ip * jp)
+    total += cc * (a * iq * iq + c * jq * jq + 2 * b * iq * jq)
+    total += 2 * bb * (a * ip * iq + c * jp * jq + b * (ip * jq + iq * jp))
+    return np.asarray(total)
+
+
+def sweep(
+    book: Codebook,
+    law: SparseLaw,
+    d: FloatArray,
+    k: FloatArray | None,
+    mu: float,
+    tiles: list[IntArray],
+    adjacency: sparse.csr_array,
+    halo: int,
+    stop: Callable[[], bool],
+    batch: int = 12,
+) -> FloatArray:
+    """Indices [m] from one pass over all tiles about the scales d; k is the setting to improve (None: none yet)."""
+    wanted = law.indices(book, d)
+    offset = np.zeros(book.size) if k is None else k - wanted
+    shift = np.zeros(book.n)
+    chosen = book.levels.legal(wanted) if k is None else k.copy()
+    decided = np.full(book.size, k is not None)
+    incident = _incidence(book)
+    rng = np.random.Generator(np.random.Philox(1))
+    for tile in tiles:
+        if stop():
+            break
+        region = surroundings(adjacency, tile, halo)
+        block = _Tile(book, law, d, region, tile.size, incident)
+        mine = block.own if k is not None else block.own[~decided[block.own]]
+        others = np.setdiff1d(block.touching[decided[block.touching]], mine)
+        found, eta = block.decode(mine, others, offset, shift, wanted, mu, rng, batch)
+        chosen[mine], offset[mine] = found, found - wanted[mine]
+        shift[tile] = eta
+        decided[mine] = True
+    return chosen
+
+
+def _incidence(book: Codebook) -> sparse.csr_array:
+    """Rows: cells; columns: the components at them."""
+    f = np.arange(book.size)
+    pairs = slice(book.n, None)
+    rows, cols = np.concatenate([book.i, book.j[pairs]]), np.concatenate([f, f[pairs]])
+    return sparse.csr_array((np.ones(rows.size), (rows, cols)), shape=(book.n, book.size))
+
+
+class _Tile:
+    """The metric of one tile and its surroundings, in local numbers: the tile's cells are 0 … count − 1."""
+
+    def __init__(
+        self, book: Codebook, law: SparseLaw, d: FloatArray, region: IntArray, count: int, incident: sparse.csr_array
+    ) -> None:
+        self.book, self.region, self.count = book, region, count
+        scale = d[region]
+        self.a = law.matrix[region][:, region].toarray() * np.outer(scale, scale)
+        self.s = np.asarray(linalg.inv(self.a, check_finite=False))
+        self.place = {int(cell): at for at, cell in enumerate(region.tolist())}
+        self.local = np.full(book.n, -1)
+        self.local[region] = np.arange(region.size)
+        self.own = np.unique(incident[region[:count]].indices)
+        every = np.unique(incident[region].indices)
+        inside = (self.local[book.i[every]] >= 0) & (self.local[book.j[every]] >= 0)
+        self.touching = every[inside]
+
+    def parts(self, which: IntArray) -> tuple[FloatArray, ...]:
+        """(i, j, a, b, c) of components, in local numbers and per step."""
+        book = self.book
+        step = book.levels.step[which]
+        pair = which >= book.n
+        return (
+            self.local[book.i[which]],
+            self.local[book.j[which]],
+            book.a[which] * step,
+            np.where(pair, book.b[which] * step, 0.0),
+            np.where(pair, book.c[which] * step, 0.0),
+        )
+
+    def cross(self, cells: IntArray, x: tuple[FloatArray, ...]) -> FloatArray:
+        """½⟨M_p, F_f⟩ = (B_f S)_pp for cells p and components f."""
+        i, j, a, b, c = x
+        s = self.s
+        first = a * s[i, i] + b * s[i, j]
+        second = np.where(i == j, 0.0, b * s[i, j] + c * s[j, j])
+        return np.asarray((cells[:, None] == i) * first + (cells[:, None] == j) * second)
+
+    def decode(
+        self,
+        mine: IntArray,
+        others: IntArray,
+        offset: FloatArray,
+        shift: FloatArray,
+        wanted: FloatArray,
+        mu: float,
+        rng: np.random.Generator,
+        batch: int,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Indices of the components `mine` and the shifts of log d of the tile's cells."""
+        levels = self.book.levels.subset(mine)
+        if mine.size == 0:
+            return np.zeros(0), shift[self.region[: self.count]]
+        cells, halo = np.arange(self.count), np.arange(self.count, self.region.size)
+        x, y = self.parts(mine), self.parts(others)
+        cross = 2.0 * self.cross(cells, x)
+        both = 2.0 * (self.a * self.s + np.eye(self.region.size))
+        metric = np.block([[both[: self.count, : self.count] * (1.0 + mu), cross], [cross.T, _gram(self.s, x, x)]])
+        known = offset[others]
+        far = shift[self.region[self.count :]]
+        load = np.concatenate([
+            2.0 * self.cross(cells, y) @ known + both[: self.count, self.count :] @ far,
+            _gram(self.s, x, y) @ known + 2.0 * self.cross(halo, x).T @ far,
+        ])  # fmt: skip
+        ridge = 1e-13 * np.trace(metric) / metric.shape[0]
+        root = linalg.cholesky(metric + ridge * np.eye(metric.shape[0]), check_finite=False)
+        best = -linalg.cho_solve((root, False), load, check_finite=False)
+        n = self.count
+        target = wanted[mine] + best[n:]
+        triangle, basis = root[n:, n:], np.eye(mine.size)
+        order = np.argsort(np.einsum("ij,ij->j", triangle, triangle), kind="stable")
+        basis = basis[:, order]
+        reduced, change = lattice_reduction.reduce(np.linalg.qr(triangle[:, order], mode="r"), compiled=True)
+        basis = basis @ change
+        # Other starts along the flat directions: the scales of the cells, moved by some steps.
+        span = 2.0 / max(float(np.median(levels.last - levels.first)), 1.0)
+        moves = rng.uniform(-span, span, (batch, n))
+        moves[0] = 0.0
+        flat = linalg.solve(metric[n:, n:] + ridge * np.eye(mine.size), -cross.T @ moves.T, assume_a="pos").T
+        points = lattice_reduction.nearest_points(reduced, basis, target + flat, 1)[:, 0]
+        legal = np.clip(points, levels.first, levels.last)
+        cost = np.einsum("ij,kj->ki", triangle, legal - target)
+        found = legal[int(np.argmin(np.einsum("ki,ki->k", cost, cost)))]
+        free = linalg.solve(metric[:n, :n], -(load[:n] + cross @ (found - wanted[mine])), assume_a="pos")
+        return found, free
+
+
+def settle(
+    book: Codebook, law: SparseLaw, d: FloatArray, *, effort: int, stop: Callable[[], bool]
+) -> Iterator[tuple[float, FloatArray, FloatArray]]:
+    """Ever better (divergence, indices, scales) by sweeps of tiles about scales d."""
+    adjacency = _symmetric(book.n, book.edges, np.zeros(book.n), np.ones(book.edges.shape[0]))
+    tiles = partition(adjacency, 64 if effort > 1 else 32)
+    halo = 5 * len(tiles[0]) if effort < 2 else 220
+    expected = _expected(book, law, d)
+    k: FloatArray | None = None
+    kl, r, penalty = math.inf, d, 1.0
+    for _ in range(3 if effort < 2 else 10):
+        if stop():
+            return
+        trial = sweep(book, law, r, k, penalty * math.sqrt(expected / book.n), tiles, adjacency, halo, stop)
+        value, scales = law.fitted(book, trial, r)
+        better = value < kl
+        penalty *= 0.7 if better else 3.0
+        if better:
+            kl, k, r = value, trial, scales
+            yield kl, k, r
+
+
+def _expected(book: Codebook, law: SparseLaw, d: FloatArray) -> float:
+    """The divergence of rounding in nats, (1/4)Σ step²/12 · G_ee."""
+    step, n = book.levels.step, book.n
+    diagonal = law.inverse.diagonal / d**2
+    i, j = book.i, book.j
+    off = np.zeros(book.size)
+    off[n:] = law.inverse.off / (d[i[n:]] * d[j[n:]])
+    pair = np.arange(book.size) >= n
+    loss = (book.a * diagonal[i]) ** 2
+    b, c = book.b, book.c
+    loss = loss + np.where(
+        pair,
+        (c * diagonal[j]) ** 2
+        + 2 * book.a * c * off**2
+        + 2 * b * b * (diagonal[i] * diagonal[j] + off**2)
+        + 4 * b * off * (book.a * diagonal[i] + c * diagonal[j]),
+        0.0,
+    )
+    return float(np.sum(step**2 / 48.0 * loss))
