@@ -179,15 +179,20 @@ def compile_program(
     program: str | Path | Energy,
     data: Mapping[str, Any] | None = None,
     target: str | Device = "ideal",
+    *,
+    files: Sequence[str | Path] = (),
+    allow_paths: Sequence[str | Path] = (),
     **options: Any,
 ) -> Program:
-    """Compile a `.spu` file (a path), program text (a string with a newline, or that names no file), or an `Energy`.
+    """Compile a `.spu` file (a path), program text (a string with a line break, or one that does not end in `.spu`), or an
+    `Energy`.
 
-    `data` are values by name; further options are those of `compile_energy`.
+    `data` are values by name and win over `files` (`.json`, `.npz`, `.csv`); `allow_paths` are folders outside the program's
+    own that it may read from; further options are those of `compile_energy`.
     """
     if isinstance(program, Energy):
         return compile_energy(program, target, **options)
-    model = elaborated(program, data=data or {})
+    model = elaborated(program, data=data, files=files, allow_paths=allow_paths)
     return compile_energy(model.energy, target, provenance=model.provenance, **options)
 
 
@@ -204,8 +209,8 @@ def elaborated(
     program: str | Path,
     *,
     data: Mapping[str, Any] | None = None,
-    files: Sequence[str] = (),
-    allow_paths: Sequence[str] = (),
+    files: Sequence[str | Path] = (),
+    allow_paths: Sequence[str | Path] = (),
     sources: dict[str, str] | None = None,
 ) -> Elaborated:
     """The front end: program and data to an energy. `sources` receives the texts that were read, also when this raises."""

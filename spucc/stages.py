@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +20,9 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Device, Family
 from spucc.energy import Domain, Energy
 from spucc.readback import Affine, ReadBack
+
+if TYPE_CHECKING:
+    from spucc.results import Result
 
 
 class Stage(StrEnum):
@@ -256,6 +261,18 @@ class Program:
     ledger: tuple[LedgerEntry, ...]
     provenance: Provenance
     pipeline: str = ""
+
+    def run(self, **options: Any) -> Result:
+        """Run on a backend and answer the queries: `spucc.running.run_program`."""
+        from spucc.running import run_program
+
+        return run_program(self, **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to a `.spuc` file: `spucc.ir.write_program`."""
+        from spucc.ir import write_program
+
+        write_program(self, path)
 
 
 def cells_of(couplings: Couplings, energy: Energy) -> list[str]:
