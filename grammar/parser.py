@@ -85,11 +85,12 @@ class _Machine:
         tokens = self.scanner.tokens()
         statements: tuple[tree.Statement, ...] = ()
         for token in tokens:
-            if not self.feed(token):
-                self.recover(token, tokens)
-                if len(self.diagnostics) >= MAX_ERRORS:
-                    break
-            self.last = token
+            if self.feed(token):
+                self.last = token
+                continue
+            self.last = self.recover(token, tokens)
+            if len(self.diagnostics) >= MAX_ERRORS:
+                break
         else:
             statements = self.values[0]
         end = (END, "", self.last[2], self.last[3])
@@ -142,41 +143,42 @@ class _Machine:
                 return state
             state = self.table.gotos[below][origin]
 
-    def recover(self, token: Token, tokens: Iterator[Token]) -> None:
-        """Report a token that does not fit, drop its statement, and go to where the next one can begin."""
+    def recover(self, token: Token, tokens: Iterator[Token]) -> Token:
+        """Report a token that does not fit, drop its statement, and go to where the next one can begin.
+
+        Gives back the last token that it took.
+        """
         base = self._statement()
         first = self._first(base, token)
         self._report(token, base, first)
         if token[0] in _STATEMENTS and self.feed(("SEP", "", token[2], token[3])) and self.feed(token):
-            return  # only the end of the line was missing
+            return token  # only the end of the line was missing
         del self.states[base + 1 :]
         del self.values[base:]
         depth = 0
         seen = False  # whether a brace was met: only the first can open the block of this statement
-        previous = token
         while True:
             kind = token[0]
             if kind == "{":
-                if depth == 0 and (
+                if not seen and (
                     first in ("for", "if", "else") or (first != "fn" and self._ends_line(token))
                 ):
                     for stand_in in ("if", "true", "{"):  # the block's own statements are still worth reading
                         self.feed((stand_in, stand_in, token[2], token[3]))
-                    return
+                    return token
                 seen = True
                 depth += 1
             elif kind == "}" and depth > 0:
                 depth -= 1
             elif depth == 0 and kind in ("SEP", "}", END) and self.feed(token):
-                return
+                return token
             elif kind == END:
                 self.values[:] = [self.values[0] if self.values else ()]
-                return
-            previous = token
+                return token
             following = next(tokens, None)
             if following is None:
-                return
-            self.last, token = previous, following
+                return token
+            token = following
 
     def _statement(self) -> int:
         """The place in the stack of states where the statement at hand began."""
@@ -192,10 +194,9 @@ class _Machine:
         if len(self.values) == base:
             return token[1]
         first = self.values[base]
-        if type(first) is tuple:
-            return str(first[1])
-        span = first.span if isinstance(first, tree.Node) else None
-        return first.id if isinstance(first, tree.Name) and span else ""
+        if isinstance(first, tree.Name):
+            return first.id
+        return str(first[1]) if type(first) is tuple else ""
 
     def _ends_line(self, token: Token) -> bool:
         """Whether nothing but a comment follows an opening brace on its line: then it opens a block."""

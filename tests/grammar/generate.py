@@ -180,3 +180,16 @@ def mutated(text: str, seed: int) -> str:
             case _:
                 text = text[:begin]
     return text
+
+
+def commented(text: str, seed: int) -> str:
+    """A text with comments behind and between its lines, and blank lines."""
+    r = random.Random(seed)
+    lines = []
+    for i, line in enumerate(text.split("\n")):
+        if r.random() < 0.2:
+            lines += r.choice(
+                [[""], ["", "", ""], [f"# above {i}"], [f"  # {i} above", ""], ["", f"#above {i}"]]
+            )
+        lines.append(f"{line} # behind {i}" if r.random() < 0.2 else line)
+    return r.choice(["\n", "\r\n"]).join(lines)

@@ -68,3 +68,16 @@ def broken(generate: ModuleType, seed: int, how: int) -> None:
 @given(st.text(max_size=200))
 def test_any_text_brings_diagnostics(text: str) -> None:
     inside(parse(text, "f")[1], text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SEEDS, SEEDS)
+def test_no_comment_is_lost(generate: ModuleType, seed: int, how: int) -> None:
+    program = generate.program(seed)
+    text = generate.commented(format_program(program), how)
+    formatted = format_text(text, "f")
+    again = parse(formatted, "f")[0]
+    assert again == program
+    assert [c[2] for c in again.comments] == [c[2] for c in parse(text, "f")[0].comments]
+    assert format_text(formatted, "f") == formatted
+    assert "\n\n\n" not in formatted
