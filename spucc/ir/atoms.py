@@ -30,11 +30,11 @@ class Atom(Generic[T]):
         return self.of(src, key, raw)
 
     def of(self, src: Reader, key: str, raw: str) -> T:
-        """The value of a word. Raises E0611 for one that this is not."""
+        """The value of a word. Raises E0618 for one that this is not."""
         try:
             return self.parse(raw)
         except ValueError:
-            src.fault("E0611", f"`{key}` cannot be `{raw[:60]}`", help=f"write {self.what}")
+            src.fault("E0618", f"`{key}` cannot be `{raw[:60]}`", help=f"write {self.what}")
 
 
 _INT = re.compile(r"-?\d{1,19}", re.ASCII)

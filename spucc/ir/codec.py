@@ -7,7 +7,7 @@ written and how they are read. Nothing here knows what a stage is: `spucc.ir.sch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from spucc.diagnostics import Diagnostic, SpuccError, did_you_mean
@@ -184,7 +184,7 @@ class OneOf:
         words = src.peek().rstrip("{").split()[1:]
         if len(words) != 1 or words[0] not in self.by_tag:
             src.fault(
-                "E0611", f"cannot read which kind of `{key}` this is", help=f"one of {', '.join(self.by_tag)}"
+                "E0618", f"cannot read which kind of `{key}` this is", help=f"one of {', '.join(self.by_tag)}"
             )
         src.open(key)
         return self.by_tag[words[0]].inside(src)
@@ -192,34 +192,39 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Shared:
-    """A value that is often the same as an earlier one: then it is one line, `model = source`."""
+    """A value that is often the same as an earlier one: then it is one line, `model = source`, or, where only a part is
+    gone, `target = model without queries`."""
 
     codec: Codec
     same: Callable[[Any, Any], bool]
-    name: str = ""
-    """What later values call this one (the key, if empty)."""
+    part: str
+    """The field, a tuple, that may be gone."""
 
     def write(self, out: Writer, key: str, value: Any) -> None:
+        how = self._borrowed(out, value)
+        if how is None:
+            self.codec.write(out, key, value)
+        else:
+            out.line(f"{key} = {how}")
+        out.shared = [(n, v) for n, v in out.shared if n != key] + [(key, value)]
+
+    def _borrowed(self, out: Writer, value: Any) -> str | None:
         for name, earlier in reversed(out.shared):
             if value is earlier or self.same(value, earlier):
-                out.line(f"{key} = {name}")
-                break
-        else:
-            self.codec.write(out, key, value)
-        out.shared = [(n, v) for n, v in out.shared if n != key] + [(key, value)]
+                return name
+            if not getattr(value, self.part) and self.same(value, replace(earlier, **{self.part: ()})):
+                return f"{name} without {self.part}"
+        return None
 
     def read(self, src: Reader, key: str) -> Any:
         src.expect(key)
-        line = src.peek()
-        if line.endswith("{"):
+        if src.peek().endswith("{"):
             value = self.codec.read(src, key)
         else:
-            name = src.entry(key)
-            if name not in src.shared:
-                src.fault(
-                    "E0611", f"`{key}` cannot be the same as `{name[:40]}`", help="name an earlier block"
-                )
-            value = src.shared[name]
+            name, *rest = src.entry(key).split() or [""]
+            if name not in src.shared or rest not in ([], ["without", self.part]):
+                src.fault("E0618", f"`{key}` cannot be the same as `{name[:40]}`", help="name an earlier block")
+            value = replace(src.shared[name], **{self.part: ()}) if rest else src.shared[name]
         src.shared[key] = value
         return value
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 from spucc.diagnostics import Diagnostic, Span, SpuccError, did_you_mean, fail
 from spucc.ir import check, container, schema
@@ -118,7 +119,7 @@ def _umask() -> int:
 def read_any(source: str | os.PathLike[str] | bytes, name: str = "") -> State | Program:
     """The state or program in a file (a path) or in bytes: a container or one text.
 
-    Raises `SpuccError` with E0605 to E0616, which name the line, section or member at fault; `name` is what the file is
+    Raises `SpuccError` with E0605 to E0619, which name the line, section or member at fault; `name` is what the file is
     called in them.
     """
     if isinstance(source, bytes):
@@ -134,25 +135,28 @@ def read_any(source: str | os.PathLike[str] | bytes, name: str = "") -> State | 
 
 
 def read_state(source: str | os.PathLike[str] | bytes, name: str = "") -> State:
-    """As `read_any`; E0606 for a program."""
+    """As `read_any`; a program is the state after the last pass."""
     value = read_any(source, name)
     if isinstance(value, Program):
-        _wrong_kind(source, name, "a program", "a stage that passes can start from")
+        kept = {f.name: getattr(value, f.name) for f in fields(value) if f.name != "pipeline"}
+        return State(stage=Stage.PROGRAM, **kept)
     return value
 
 
 def read_program(source: str | os.PathLike[str] | bytes, name: str = "") -> Program:
-    """As `read_any`; E0606 for a state."""
+    """As `read_any`; E0606 for a state that passes are still to be run on."""
     value = read_any(source, name)
-    if isinstance(value, State):
-        _wrong_kind(source, name, f"the stage `{value.stage}`", "a program")
-    return value
-
-
-def _wrong_kind(source: object, name: str, found: str, wanted: str) -> Never:
+    if isinstance(value, Program):
+        return value
     file = name or ("<bytes>" if isinstance(source, bytes) else str(source))
-    way = "compile it to the end with `spucc compile --start-from`" if wanted == "a program" else ""
-    fail("E0606", f"`{file}` holds {found}, but {wanted} is wanted", Span(file, 1, 1, 1, 1), help=way)
+    if value.stage is not Stage.PROGRAM:
+        fail(
+            "E0606",
+            f"`{file}` holds the stage `{value.stage}`, but a program is wanted",
+            Span(file, 1, 1, 1, 1),
+            help=f"go on from it: `spucc compile --start-from {file} -o program.spuc`",
+        )
+    return Program(**{f.name: getattr(value, f.name) for f in fields(value) if f.name != "stage"})
 
 
 def _load(path: Path) -> bytes:
@@ -238,10 +242,10 @@ def _footer(src: Reader, sections: dict[str, str], members: dict[str, bytes]) ->
         else:
             found = sections.get(name)
         if not found:
-            src.fault("E0612", f"there is a digest of `{name[:80]}`, but nothing of that name")
+            src.fault("E0619", f"there is a digest of `{name[:80]}`, but nothing of that name")
         if found != wanted:
             src.fault(
-                "E0612",
+                "E0619",
                 f"`{name}` is not what was written: its digest differs",
                 help="if you changed it on purpose, delete this line; else get the file again",
             )

@@ -207,7 +207,7 @@ def _judge(
         except (ValueError, OverflowError):
             pass
         src.goto(first, k)
-        src.fault("E0611", f"`{head[:40]}` cannot be `{word[:60]}`", help=f"a {kind.value} is wanted")
+        src.fault("E0618", f"`{head[:40]}` cannot be `{word[:60]}`", help=f"a {kind.value} is wanted")
 
 
 def _members(src: Reader, member: str, columns: Sequence[tuple[Column, str]]) -> dict[str, np.ndarray]:
@@ -307,7 +307,7 @@ class Vector:
             word, *rest = src.entry(key).split() or [""]
             if word != "zeros":
                 src.fault(
-                    "E0611", f"`{key}` cannot be `{word[:40]}`", help="write zeros and a size, or a block"
+                    "E0618", f"`{key}` cannot be `{word[:40]}`", help="write zeros and a size, or a block"
                 )
             (n,) = _sizes(src, key, rest, 1)
             src.claim(n)
@@ -344,7 +344,7 @@ class Dense:
             word, *rest = src.entry(key).split() or [""]
             if word != "zeros":
                 src.fault(
-                    "E0611", f"`{key}` cannot be `{word[:40]}`", help="write zeros and a shape, or a block"
+                    "E0618", f"`{key}` cannot be `{word[:40]}`", help="write zeros and a shape, or a block"
                 )
             shape = self._shape(src, key, rest)
             src.claim(math.prod(shape))
@@ -370,7 +370,7 @@ class Dense:
     def _shape(self, src: Reader, key: str, words: Sequence[str]) -> tuple[int, ...]:
         shape = SHAPE.of(src, key, " ".join(words))
         if self.ndim is not None and len(shape) != self.ndim:
-            src.fault("E0611", f"`{key}` has to have {self.ndim} dimensions, not {len(shape)}")
+            src.fault("E0618", f"`{key}` has to have {self.ndim} dimensions, not {len(shape)}")
         return shape
 
 
@@ -407,7 +407,7 @@ def read_ranges(src: Reader, key: str, words: list[str]) -> IntArray:
     try:
         return frozen(from_ranges(words, src.claim), np.int64)
     except ValueError as error:
-        src.fault("E0611", f"`{key}`: {error}")
+        src.fault("E0618", f"`{key}`: {error}")
 
 
 # --- sparse matrices ------------------------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ class Sparse:
             return sparse.csr_array((data.copy(), np.arange(n), np.arange(n + 1)), shape=(n, n))
         if kind not in ("symmetric", "general"):
             src.fault(
-                "E0611", f"cannot read which kind of matrix `{key}` is", help="diagonal, symmetric or general"
+                "E0618", f"cannot read which kind of matrix `{key}` is", help="diagonal, symmetric or general"
             )
         sizes = _sizes(src, key, rest, 1 if kind == "symmetric" else 2)
         rows, columns = sizes[0], sizes[-1]
@@ -562,7 +562,7 @@ class Sparse:
             src.claim(2 * rows)
         else:
             src.fault(
-                "E0611", f"cannot read `{key}`", help="write zero, identity or select and sizes, or a block"
+                "E0618", f"cannot read `{key}`", help="write zero, identity or select and sizes, or a block"
             )
         if index.size != rows or (rows and not 0 <= index.min() <= index.max() < columns):
             src.fault("E0614", f"`{key}` has to select {rows} columns below {columns}")

@@ -352,8 +352,7 @@ class JobValueCodec:
     """A job's value: any of the stages; an energy that is the job's own is one line."""
 
     def write(self, out: Writer, key: str, value: Any) -> None:
-        earlier = dict(out.shared).get("target")
-        if isinstance(value, Energy) and earlier is not None and identical(value, earlier):
+        if isinstance(value, Energy) and identical(value, dict(out.shared)["target"]):
             out.line(f"{key} = target")
         else:
             VALUE.write(out, key, value)
@@ -363,11 +362,11 @@ class JobValueCodec:
         if src.peek().endswith("{"):
             return VALUE.read(src, key)
         if src.entry(key) != "target":
-            src.fault("E0611", f"`{key}` is a block, or `= target`")
+            src.fault("E0618", f"`{key}` is a block, or `= target`")
         return src.shared["target"]
 
 
-SHARED_ENERGY = Shared(ENERGY, identical)
+SHARED_ENERGY = Shared(ENERGY, identical, "queries")
 
 JOB = Record[Job](
     Job,

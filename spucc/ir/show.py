@@ -123,6 +123,8 @@ def _settings(device: Device | None, what: np.ndarray, bank: str) -> list[str] |
         return None
     row = what.reshape(-1)
     if what.ndim == 1 or found.continuous or not np.issubdtype(what.dtype, np.integer):
+        if found.unit == "1":
+            return None
         return [si(v, found.unit) for v in row.tolist()]
     if row.size and np.abs(row).max() >= found.codes:
         return None

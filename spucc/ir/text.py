@@ -246,10 +246,10 @@ class Reader:
         fail(code, title, self.span(), notes=(*notes, *fields.pop("notes", ())), **fields)
 
     def claim(self, entries: int) -> None:
-        """E0611 when the text asks for more entries than a file of this size has reason to."""
+        """E0618 when the text asks for more entries than a file of this size has reason to."""
         self._allowance -= entries
         if self._allowance < 0:
-            self.fault("E0611", f"{entries} entries are more than a file of this size can speak of")
+            self.fault("E0618", f"{entries} entries are more than a file of this size can speak of")
 
     def array(self, name: str) -> np.ndarray:
         """The array of a member of the container."""
