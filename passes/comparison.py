@@ -14,7 +14,7 @@ from scipy import linalg, sparse
 from scipy.sparse import csgraph
 from scipy.sparse import linalg as sparse_linalg
 
-from spucc.arrays import FloatArray, IntArray, frozen
+from spucc.arrays import FloatArray, frozen
 
 # Up to here the eigenproblem is solved densely.
 DENSE = 400
@@ -150,26 +150,11 @@ def judge(p: sparse.csr_array) -> Verdict:
 
 
 def dominant_scaling(m: sparse.csr_array) -> FloatArray:
-    """d > 0 that makes every row of D M D dominant with nearly the largest possible equal relative margin.
+    """The d > 0 of `positive_scaling` for a Z-matrix that is known to be positive definite: D M D is row dominant.
 
-    M is a positive definite Z-matrix. Small: the Perron vector where it is positive (mapping §4: every row gets the margin 1 − ρ),
-    component by component; large: M⁻¹ applied to the diagonal's root.
+    Weakly coupled rows keep Jacobi's scale, nearly critical ones follow the Perron vector (physics §2, u = M⁻¹r with r = 1).
     """
-    n = int(m.shape[0])
-    fallback = positive_scaling(m)
-    if fallback is None:
+    d = positive_scaling(m)
+    if d is None:
         raise ValueError("the comparison matrix is not positive definite")
-    if n > DENSE:
-        return fallback
-    a, scaled = jacobi(m)
-    count, label = csgraph.connected_components(scaled, directed=False)
-    d = np.empty(n)
-    for part in range(count):
-        at: IntArray = np.flatnonzero(label == part)
-        if at.size == 1:
-            d[at] = a[at]
-            continue
-        _, u = perron(sparse.csr_array(scaled[at][:, at]))
-        good = u.min() > 1e-8 * u.max()
-        d[at] = a[at] * u / np.sqrt(np.mean(u**2)) if good else fallback[at]
     return d

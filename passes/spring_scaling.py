@@ -103,7 +103,7 @@ def rounding_loss(net: Network, d: FloatArray, box: Box) -> float:
 
 
 def plain(net: Network, box: Box) -> FloatArray | None:
-    """Perron scaling and one global factor; if that leaves the range below, equal ground capacitors; None when neither
+    """Scaling to dominance and one global factor; if that leaves the range below, equal ground capacitors; None when neither
     fits."""
     d = largest(net, dominant_scaling(net.m), box)
     if inside(net, d, box):

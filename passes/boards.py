@@ -1,0 +1,74 @@
+"""What can be said of a board before anything is placed on it."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from spucc.device import Device
+
+TILE = 4
+"""Components of so many cells find a place side by side on every lattice."""
+
+
+def live_cells(device: Device) -> int:
+    """How many cells work."""
+    return sys.maxsize if device.topology.nodes is None else int(device.alive.sum())
+
+
+def complete(device: Device) -> bool:
+    """Whether every two working cells have a coupler."""
+    n = live_cells(device)
+    return device.topology.nodes is None or int(device.live_edges.sum()) == n * (n - 1) // 2
+
+
+def could_embed(k: sparse.csr_array, device: Device) -> bool:
+    """Whether the pattern of K has a chance of a place, with chains of cells for variables where it needs them.
+
+    A board of N cells in a square has a treewidth of about √N (king twice that), and cells spent on chains grow with the
+    model's own. The estimate is from the couplings' count alone; the verdict is `place`'s.
+    """
+    n = int(k.shape[0])
+    if n > live_cells(device):
+        return False
+    couplers = (int(k.nnz) - n) // 2
+    if complete(device) or couplers == 0:
+        return True
+    cells = live_cells(device)
+    own = 2.0 * int(device.live_edges.sum()) / max(cells, 1)
+    mean_degree = 2.0 * couplers / n
+    if mean_degree <= own:
+        return True
+    # A dense model of n variables needs chains of about n/own cells each.
+    return bool(n * mean_degree / own * 1.5 <= cells)
+
+
+def component_limit(device: Device, n: int) -> int:
+    """How many cells a component of a model of n variables may have, to be all but sure of a place."""
+    return sys.maxsize if complete(device) or n * 8 <= live_cells(device) else TILE
+
+
+def could_hold(k: sparse.csr_array, device: Device) -> bool:
+    """Whether the pattern of K is all but sure to find a place: the board is complete; or much larger than K and K sparse; or K falls
+    into components of at most four cells (paths on any lattice, any pattern where the cells of a square see each other)."""
+    n = int(k.shape[0])
+    if n > live_cells(device):
+        return False
+    if complete(device):
+        return True
+    couplings = (int(k.nnz) - n) // 2
+    degree = np.diff(k.indptr) - 1
+    if n * 8 <= live_cells(device) and couplings <= 2 * n and degree.max(initial=0) <= 16:
+        return True
+    count, label = csgraph.connected_components(k, directed=False)
+    size = np.bincount(label, minlength=count)
+    if size.max(initial=0) > TILE or n + int((size == TILE - 1).sum()) > live_cells(device):
+        return False
+    if device.topology.kind in ("king",):
+        return True
+    coo = sparse.coo_array(k)
+    inside = np.bincount(label[coo.row[coo.row < coo.col]], minlength=count)
+    return bool((inside <= np.maximum(size - 1, 0)).all() and degree.max(initial=0) <= 2)
