@@ -122,17 +122,21 @@ def descend(
     return k, refit(law, book.dense(levels.value(k)), r)
 
 
-def repair(book: Codebook, k: FloatArray) -> FloatArray:
+def repair(
+    book: Codebook, k: FloatArray, accept: Callable[[FloatArray], bool] | None = None
+) -> FloatArray:
     """The least-changed legal indices with a positive definite matrix: couplings shrink towards zero and grounds rise
-    until it is. Returns k itself when it is one already."""
+    until it is. Returns k itself when it is one already. `accept` tells of values [m] whether their matrix is one."""
     levels, n = book.levels, book.n
     value = levels.value(k)
+    good = accept or (lambda v: definite(book.dense(v)))
+    trial = k
     for share in np.concatenate([np.linspace(0.0, 0.2, 9), np.linspace(0.25, 1.0, 16)]):
         shrunk = value.copy()
         shrunk[n:] *= 1.0 - share
         trial = k.copy() if share == 0 else levels.nearest(shrunk)
         for _ in range(3):
-            if definite(book.dense(levels.value(trial))):
+            if good(levels.value(trial)):
                 return trial
             trial = _lift(book, trial)
     return trial

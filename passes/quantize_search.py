@@ -19,10 +19,13 @@ from spucc.passes.closest import Candidate
 from spucc.passes.codebook import Codebook
 from spucc.passes.descent import descend, repair
 from spucc.passes.fisher import Law, divergence, inverse, refit
+from spucc.passes.selected_inverse import logdet
 from spucc.passes.tiles import SparseLaw, settle
 
 _DENSE = 1500
 """Cells beyond which matrices stay sparse."""
+_THIN = 300
+"""Cells beyond which that holds already where couplers are few."""
 _SWEEP = 60_000
 _REFIT = 400_000
 """Cells up to which tiles are swept, and scales refitted."""
@@ -60,7 +63,7 @@ def search(
     Never worse than Jacobi scaling with rounding and the refit of the scales: that is the first candidate.
     """
     thin = sparse.csr_array(matrix)
-    if book.n > _DENSE:
+    if book.n > _DENSE or (read is None and book.n > _THIN and book.size <= 8 * book.n):
         return _large(book, thin, method, effort, stop)
     whole = np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float64)
     law = law_of(whole, read)
@@ -190,7 +193,7 @@ def _large(
         return Search(book, (k,), (starts[-1],), float("nan"), "rounded only: too large a board for more")
     found = []
     for d in starts:
-        k = book.levels.nearest(law.indices(book, d))
+        k = repair(book, book.levels.legal(law.indices(book, d)), lambda v: np.isfinite(logdet(book.sparse(v))))
         found.append((*law.fitted(book, k, d), k))
     pool = [Candidate(kl, k, r) for kl, r, k in found]
     if method != "round" and effort > 0 and book.n <= _SWEEP and not book.levels.continuous.any():
