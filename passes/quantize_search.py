@@ -19,7 +19,7 @@ from spucc.passes.closest import Candidate
 from spucc.passes.codebook import Codebook
 from spucc.passes.descent import descend, repair
 from spucc.passes.fisher import Law, divergence, inverse, refit
-from spucc.passes.selected_inverse import logdet
+from spucc.passes.takahashi import logdet
 from spucc.passes.tiles import SparseLaw, settle
 
 _DENSE = 1500

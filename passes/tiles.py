@@ -17,7 +17,7 @@ from scipy import linalg, sparse
 from spucc.arrays import FloatArray, IntArray
 from spucc.passes import lattice_reduction
 from spucc.passes.codebook import Codebook
-from spucc.passes.selected_inverse import Selected, factored, logdet, selected_inverse
+from spucc.passes.takahashi import Selected, factored, logdet, selected_inverse
 
 
 @dataclass(frozen=True, eq=False)
