@@ -2,7 +2,8 @@
 
     energy = elaborate(Path("model.spu"), data={"N": 16}, files=[Path("data.json")])
 
-`load` gives the whole `Model`: the energy with the sources for rendering messages, digests, warnings and what was declared.
+`load` gives the whole `Model`: the energy with the sources for rendering messages, digests, warnings and what
+was declared.
 """
 
 from __future__ import annotations

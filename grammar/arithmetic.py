@@ -16,8 +16,8 @@ from spucc.grammar.values import (
     Batch,
     Const,
     Edges,
-    PoisonedError,
     Poison,
+    PoisonedError,
     Random,
     Range,
     SparseConst,
@@ -111,7 +111,8 @@ def broadcast(
                 f"shapes {show_shape(a)} and {show_shape(b)} do not fit together",
                 span,
                 labels=labels,
-                help="axes are matched from the last; each pair must be equal, or one of them 1 (`x[:, None]`)",
+                help="axes are matched from the last; each pair must be equal, or one of them 1 (`x[:, "
+                "None]`)",
             )
         result.append(n if m == 1 else m)
     return tuple(result)
@@ -224,9 +225,11 @@ def binary(op: str, a: Value, b: Value, span: Span, labels: tuple[Label, ...] = 
     if op in COMPARISONS:
         fail(
             "E0403",
-            f"`{op}` compares the random variable {quoted(names)}, whose value is not known when the program is compiled",
+            f"`{op}` compares the random variable {quoted(names)}, whose value is not known when the "
+            "program is compiled",
             span,
-            help="only constants can be compared; a hard wall can be approximated by an energy that rises steeply",
+            help="only constants can be compared; a hard wall can be approximated by an energy that "
+            "rises steeply",
         )
     if op == "/":
         if isinstance(y, Random):
@@ -284,7 +287,8 @@ def power(x: Numeric, y: Numeric, span: Span) -> Value:
     if exponents.size != 1 or exponents[0] != int(exponents[0]) or exponents[0] < 0:
         fail(
             "E0401",
-            f"the random variable {quoted(x.poly.names)} is raised to a power that is not one of 0, 1, 2, 3, 4",
+            f"the random variable {quoted(x.poly.names)} is raised to a power that is not one of 0, 1, 2, "
+            "3, 4",
             span,
             help="the energy must be a polynomial of degree at most 4",
         )

@@ -1,4 +1,5 @@
-"""The energy multiplied out: effects to constant, linear part, quadratic part, blocks and higher monomials."""
+"""The energy multiplied out: effects to constant, linear part, quadratic part, blocks and higher
+monomials."""
 
 from __future__ import annotations
 
@@ -86,7 +87,9 @@ class Accumulator:
         if np.any(b.offset):
             self.add_affine(Affine(a.linear, 0.0, a.names), weight * b.offset)
             if np.any(a.offset):
-                self.constant += float(np.sum(np.broadcast_to(np.asarray(weight * a.offset * b.offset), (a.size,))))
+                self.constant += float(
+                    np.sum(np.broadcast_to(np.asarray(weight * a.offset * b.offset), (a.size,)))
+                )
         if a.linear.slots is not None and b.linear.slots is not None:
             self._add_slots(a.linear, b.linear, a is b, weight)
         else:
@@ -122,7 +125,9 @@ class Accumulator:
             self._add_dense(columns_a, columns_b, product[columns_a][:, columns_b].toarray())
             return
         coo = product.tocoo()
-        self.entries.append((np.asarray(coo.coords[0], np.int64), np.asarray(coo.coords[1], np.int64), coo.data))
+        self.entries.append(
+            (np.asarray(coo.coords[0], np.int64), np.asarray(coo.coords[1], np.int64), coo.data)
+        )
 
     def _add_dense(self, rows: IntArray, cols: IntArray, matrix: FloatArray) -> None:
         """Σ matrix[k, m] · x[rows[k]] · x[cols[m]]"""
@@ -147,10 +152,13 @@ class Accumulator:
                 matrix = self._without_diagonal(chosen, matrix)
             self.blocks.append(Block(frozen(chosen, np.int64), frozen(chosen, np.int64), frozen(matrix)))
         else:
-            self.blocks.append(Block(frozen(effect.rows, np.int64), frozen(effect.cols, np.int64), frozen(matrix)))
+            self.blocks.append(
+                Block(frozen(effect.rows, np.int64), frozen(effect.cols, np.int64), frozen(matrix))
+            )
 
     def _without_diagonal(self, at: IntArray, matrix: FloatArray) -> FloatArray:
-        """Squares of spins are 1 and of bits themselves: their diagonal moves to the constant and the linear part."""
+        """Squares of spins are 1 and of bits themselves: their diagonal moves to the constant and the linear
+        part."""
         diagonal = np.diagonal(matrix)
         discrete = self.spin[at] | self.bit[at]
         if not np.any(diagonal[discrete]):
@@ -207,7 +215,8 @@ class Accumulator:
             else:
                 self.monomials.append((rows, values))
 
-    # --- the result --------------------------------------------------------------------------------------------------
+    # --- the result
+    # --------------------------------------------------------------------------------------------------
 
     def quadratic(self) -> Quadratic:
         n = self.n

@@ -19,7 +19,18 @@ from spucc.grammar import readers, tree
 from spucc.grammar.context import Context, Declared
 from spucc.grammar.evaluate import evaluate, located
 from spucc.grammar.types import Source, checked, dimension
-from spucc.grammar.values import Const, Edges, Graph, Random, Range, SparseConst, Text, Value, describe, show_shape
+from spucc.grammar.values import (
+    Const,
+    Edges,
+    Graph,
+    Random,
+    Range,
+    SparseConst,
+    Text,
+    Value,
+    describe,
+    show_shape,
+)
 
 Given = Mapping[str, Any]
 
@@ -41,9 +52,9 @@ class DataFile:
     content: Any
     kind: str
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         if self.kind == "npz":
-            return list(self.content.keys())
+            return list(self.content.names())
         if self.kind == "csv":
             return list(self.content.header)
         return list(self.content)
@@ -73,7 +84,11 @@ def _open(path: Path) -> DataFile:
     name = path.name
     kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if kind not in (".json", ".npz", ".csv"):
-        fail("E0310", f"`{name}` is not a kind of data file", help="data files are .json, .npz or .csv, also with .gz")
+        fail(
+            "E0310",
+            f"`{name}` is not a kind of data file",
+            help="data files are .json, .npz or .csv, also with .gz",
+        )
     if not path.is_file():
         fail("E0308", f"there is no file `{path}`")
     raw = readers.contents(path)
@@ -117,9 +132,13 @@ def _find(ctx: Context, node: tree.Data) -> tuple[Value, Source, bool]:
         source = Source(name, "given by name", node.name.span)
         return converted(bound.named[name], node.type.name, source), source, False
     for file in bound.files:
-        if name in file.keys():
+        if name in file.names():
             try:
-                return _with_parts(file, name, node.type.name), Source(name, file.name, node.name.span), file.kind == "csv"
+                return (
+                    _with_parts(file, name, node.type.name),
+                    Source(name, file.name, node.name.span),
+                    file.kind == "csv",
+                )
             except SpuccError as error:
                 raise located(error, node.name.span) from None
         graph = _npz_graph(file, name) if node.type.name == "graph" else None
@@ -130,10 +149,14 @@ def _find(ctx: Context, node: tree.Data) -> tuple[Value, Source, bool]:
         if isinstance(value, Random):
             fail("E0210", f"the default of `{name}` depends on a random variable", node.default.span)
         return value, Source(name, "its default", node.default.span), False
-    known = [*bound.named, *(k for f in bound.files for k in f.keys())]
-    fail("E0301", f"no value for the datum `{name}`", node.name.span,
-         help=did_you_mean(name, known) or f"give it with `--data {name}=…`, in a file with `--data FILE`, or as a "
-                                          "default")
+    known = [*bound.named, *(k for f in bound.files for k in f.names())]
+    fail(
+        "E0301",
+        f"no value for the datum `{name}`",
+        node.name.span,
+        help=did_you_mean(name, known)
+        or f"give it with `--data {name}=…`, in a file with `--data FILE`, or as a default",
+    )
 
 
 def _with_parts(file: DataFile, name: str, type_: str) -> Value:
@@ -143,11 +166,11 @@ def _with_parts(file: DataFile, name: str, type_: str) -> Value:
 
 def _npz_graph(file: DataFile, name: str) -> Graph | None:
     """`G_edges` (and `G_weights`, `G_n`) in an npz file make the graph G."""
-    if file.kind != "npz" or f"{name}_edges" not in file.keys():
+    if file.kind != "npz" or f"{name}_edges" not in file.names():
         return None
     parts: dict[str, Any] = {"edges": file.read(f"{name}_edges").array.tolist()}  # type: ignore[union-attr]
     for key in ("weights", "n"):
-        if f"{name}_{key}" in file.keys():
+        if f"{name}_{key}" in file.names():
             parts[key] = file.read(f"{name}_{key}").array.tolist()  # type: ignore[union-attr]
     return readers.graph_from(parts, f"{file.name}:{name}")
 
@@ -163,8 +186,11 @@ def converted(given: Any, type_: str, source: Source) -> Value:
             given = json.loads(given)
         except (ValueError, RecursionError):
             if given not in ("inf", "-inf"):
-                source.fail("E0315", f"cannot be read from `{given[:60]}`",
-                            help='numbers and JSON arrays: `--data N=16`, `--data "y=[1, 2, 3]"`')
+                source.fail(
+                    "E0315",
+                    f"cannot be read from `{given[:60]}`",
+                    help='numbers and JSON arrays: `--data N=16`, `--data "y=[1, 2, 3]"`',
+                )
             given = float(given)
     if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
         return Const(given)
@@ -186,7 +212,12 @@ def _as_graph(value: Value, source: Source) -> Graph:
     if isinstance(value, Graph):
         return value
     matrix = value.matrix if isinstance(value, SparseConst) else None
-    if isinstance(value, Const) and len(value.shape) == 2 and value.shape[0] == value.shape[1] and value.shape[0] > 3:
+    if (
+        isinstance(value, Const)
+        and len(value.shape) == 2
+        and value.shape[0] == value.shape[1]
+        and value.shape[0] > 3
+    ):
         from scipy import sparse
 
         matrix = sparse.csr_array(value.array)
@@ -206,7 +237,7 @@ def _as_array(ctx: Context, node: tree.Data, value: Value, source: Source, colum
     if isinstance(value, Edges | Range):
         from spucc.grammar.arithmetic import numeric
 
-        value = numeric(value, source.span)  # type: ignore[assignment]
+        value = numeric(value, source.span)
     if not isinstance(value, Const | SparseConst):
         source.fail("E0302", f"must be {node.type.name}, found {describe(value)}")
     assert isinstance(value, Const | SparseConst)
@@ -219,7 +250,9 @@ def _as_array(ctx: Context, node: tree.Data, value: Value, source: Source, colum
         empty = isinstance(value, Const) and value.array.size == 0 and 0 in shape
         if not empty:
             hint = _shape_hint(node, value.shape, shape)
-            source.fail("E0303", f"has the shape {show_shape(value.shape)}, declared is {show_shape(shape)}", hint)
+            source.fail(
+                "E0303", f"has the shape {show_shape(value.shape)}, declared is {show_shape(shape)}", hint
+            )
         value = Const(np.zeros(shape))
     if isinstance(value, SparseConst) and node.type.name == "spd":
         from spucc.grammar.values import check_size
@@ -244,7 +277,9 @@ def _bind_shape(ctx: Context, type_: tree.Type, found: tuple[int, ...], source: 
     for axis, d in enumerate(type_.shape):
         if isinstance(d, tree.Name) and ctx.scope.find(d.id) is None:
             if axis >= len(found):
-                source.fail("E0303", f"has {len(found)} axes, declared are {2 if square else len(type_.shape)}")
+                source.fail(
+                    "E0303", f"has {len(found)} axes, declared are {2 if square else len(type_.shape)}"
+                )
             n = Const(np.asarray(found[axis], dtype=np.int64))
             ctx.declare(d, n)
             ctx.declared.append(Declared(d.id, "data", "int", (), d.span, n))

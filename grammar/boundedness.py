@@ -1,4 +1,5 @@
-"""Energies of degree 3 and 4 in real variables: bounded below, not bounded (with a direction), or not decided."""
+"""Energies of degree 3 and 4 in real variables: bounded below, not bounded (with a direction), or not
+decided."""
 
 from __future__ import annotations
 
@@ -24,10 +25,12 @@ def bounded(energy: Energy, free: BoolArray) -> list[Diagnostic]:
         raise SpuccError(
             Diagnostic(
                 "E0409",
-                f"the energy is not bounded below: it falls without end along {spelled(energy, directions, direction)}",
+                "the energy is not bounded below: it falls without end along "
+                f"{spelled(energy, directions, direction)}",
                 energy.variable_of(int(directions[int(np.argmax(np.abs(direction)))])).span,
                 notes=(f"its part of degree {degree} is negative there",),
-                help="give every direction a positive quartic, or a positive quadratic where there is no quartic",
+                help="give every direction a positive quartic, or a positive quadratic where there is no "
+                "quartic",
             )
         )
     if _surely(energy, free):
@@ -43,7 +46,8 @@ def bounded(energy: Energy, free: BoolArray) -> list[Diagnostic]:
 
 
 def _surely(energy: Energy, free: BoolArray) -> bool:
-    """Every monomial of top degree is dominated by pure fourth powers, and what has none has a definite quadratic."""
+    """Every monomial of top degree is dominated by pure fourth powers, and what has none has a definite
+    quadratic."""
     n = energy.n
     pure = np.zeros(n)
     load = np.zeros(n)
@@ -84,7 +88,8 @@ def _even(row: IntArray) -> bool:
 
 
 def _falling(energy: Energy, directions: IntArray) -> tuple[FloatArray, int] | None:
-    """A direction along which the leading part is negative: single coordinates, pairs of one monomial, a few random."""
+    """A direction along which the leading part is negative: single coordinates, pairs of one monomial, a few
+    random."""
     n = energy.n
     candidates: list[FloatArray] = []
     position = np.full(n, -1)
@@ -126,4 +131,3 @@ def _falling(energy: Energy, directions: IntArray) -> tuple[FloatArray, int] | N
         if value < -1e-12:
             return e, 4
     return None
-

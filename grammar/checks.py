@@ -35,9 +35,9 @@ def asymmetry(value: Const | SparseConst) -> tuple[int, int, float, float] | Non
             continue
         if top < 0.0:
             top = float(np.abs(a).max(initial=0.0))
-        bad = ~(np.abs(rows - columns) <= SYMMETRY_TOLERANCE * top)
-        if bad.any():
-            i, j = (int(k) for k in np.unravel_index(int(np.argmax(bad)), bad.shape))
+        apart = ~(np.abs(rows - columns) <= SYMMETRY_TOLERANCE * top)
+        if apart.any():
+            i, j = (int(k) for k in np.unravel_index(int(np.argmax(apart)), apart.shape))
             return start + i, start + j, float(rows[i, j]), float(columns[i, j])
     return None
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
-from spucc.arrays import FloatArray, frozen
-from spucc.diagnostics import Diagnostic, Label, Span, SpuccError, fail
+from spucc.arrays import BoolArray, FloatArray, IntArray, frozen
+from spucc.diagnostics import Diagnostic, SpuccError, fail
 from spucc.energy import (
     Block,
     Domain,
@@ -24,12 +25,12 @@ from spucc.energy import (
 from spucc.grammar.arithmetic import quoted
 from spucc.grammar.assemble import Accumulator, touched
 from spucc.grammar.context import Added, AddedBlock, Carried, Context, Fixed
-from spucc.grammar.distributions import plain
-from spucc.grammar.poly import Affine, Poly
+from spucc.grammar.observations import observations
+from spucc.grammar.poly import Affine, Poly, Term
 from spucc.grammar.propriety import Evidence, settle
 from spucc.grammar.queries import asked_of, finished, form_of
-from spucc.grammar.substitute import Substitution, carried, constrained
-from spucc.grammar.values import SparseConst
+from spucc.grammar.substitute import Substitution, carried
+from spucc.grammar.values import Random, SparseConst
 
 
 @dataclass(eq=False)
@@ -57,8 +58,11 @@ def gathered(ctx: Context) -> Gathered:
 def energy_of(ctx: Context) -> tuple[Energy, list[Diagnostic]]:
     """The energy that all statements add up to, and warnings about it."""
     if not ctx.variables and not ctx.queries:
-        fail("E0425", "the program declares no random variable and asks nothing",
-             help="declare one with `var x: real`, or ask `query u = solve(A, b)`")
+        fail(
+            "E0425",
+            "the program declares no random variable and asks nothing",
+            help="declare one with `var x: real`, or ask `query u = solve(A, b)`",
+        )
     check_degrees(ctx)
     effects = gathered(ctx)
     substitution = Substitution(ctx.width)
@@ -81,32 +85,38 @@ def energy_of(ctx: Context) -> tuple[Energy, list[Diagnostic]]:
     evidence = Evidence(width)
     origins = []
     for effect in effects.added:
-        for part in _final(effect, substitution, mapped, renumbered):
-            mask = np.zeros(width, dtype=bool)
-            touched(part, mask)
-            if isinstance(part, AddedBlock):
-                accumulator.add_block(part)
-            else:
-                accumulator.add(part)
-            evidence.note(part, mask)
-            origins.append(Origin(part.span, frozen(np.flatnonzero(mask), np.int64)))
+        part = _final(effect, substitution, mapped, renumbered)
+        mask = np.zeros(width, dtype=bool)
+        touched(part, mask)
+        if isinstance(part, AddedBlock):
+            accumulator.add_block(part)
+        else:
+            accumulator.add(part)
+        evidence.note(part, mask)
+        origins.append(Origin(part.span, frozen(np.flatnonzero(mask), np.int64)))
     temperature = ctx.temperature[0] if ctx.temperature else 1.0
     _matrix_queries(ctx, accumulator, evidence, temperature, renumbered)
     higher = accumulator.higher()
     quadratic = accumulator.quadratic()
     _check_finite(accumulator.linear, quadratic, higher, accumulator.constant)
-    at = frozen(sorted(observed), np.int64)
-    values = frozen([observed[int(k)] for k in at])
+    at, values = observed
     if renumbered is not None:
         order = np.argsort(renumbered[at])
         at, values = frozen(renumbered[at][order], np.int64), frozen(values[order])
     seen = np.zeros(width, dtype=bool)
     seen[at] = True
-    queries = tuple(finished(q, width, mapped, {}) for q in asked_of(ctx)) or _implicit(ctx, mapped, width, seen)
+    queries = tuple(finished(q, width, mapped) for q in asked_of(ctx)) or _implicit(ctx, mapped, width, seen)
     energy = Energy(
-        variables=variables, linear=frozen(accumulator.linear), quadratic=quadratic, constant=accumulator.constant,
-        higher=higher, temperature=temperature, observed=Observed(at, values), queries=queries, origins=tuple(origins),
-    )  # fmt: skip
+        variables=variables,
+        linear=frozen(accumulator.linear),
+        quadratic=quadratic,
+        constant=accumulator.constant,
+        higher=higher,
+        temperature=temperature,
+        observed=Observed(at, values),
+        queries=queries,
+        origins=tuple(origins),
+    )
     _check_queries(energy)
     return settle(energy, evidence)
 
@@ -120,13 +130,14 @@ def _size(shape: tuple[int, ...]) -> int:
 
 def _variables(ctx: Context) -> tuple[Variable, ...]:
     return tuple(
-        Variable(v.name, v.shape, v.domain, v.start, v.span, ctx.stands_for.get(v.name, "")) for v in ctx.variables
+        Variable(v.name, v.shape, v.domain, v.start, v.span, ctx.stands_for.get(v.name, ""))
+        for v in ctx.variables
     )
 
 
-def _without(ctx: Context, substitution: Substitution) -> tuple[FloatArray, tuple[Variable, ...]]:
+def _without(ctx: Context, substitution: Substitution) -> tuple[IntArray, tuple[Variable, ...]]:
     """Variables without the carried coordinates, and each old coordinate's new number."""
-    renumbered = np.cumsum(~substitution.gone) - 1
+    renumbered: IntArray = np.cumsum(~substitution.gone) - 1
     variables = []
     start = 0
     for v in _variables(ctx):
@@ -139,7 +150,7 @@ def _without(ctx: Context, substitution: Substitution) -> tuple[FloatArray, tupl
     return renumbered, tuple(variables)
 
 
-def _renumber(a: Affine, renumbered: FloatArray, width: int) -> Affine:
+def _renumber(a: Affine, renumbered: IntArray, width: int) -> Affine:
     from spucc.grammar.linear import Linear
 
     if a.linear.slots is not None:
@@ -148,24 +159,28 @@ def _renumber(a: Affine, renumbered: FloatArray, width: int) -> Affine:
     m = a.linear.csr()
     return Affine(
         Linear.of(sparse.csr_array((m.data, renumbered[m.indices], m.indptr), shape=(m.shape[0], width))),
-        a.offset, a.names,
-    )  # fmt: skip
+        a.offset,
+        a.names,
+    )
 
 
-def _final(effect, substitution, mapped, renumbered):  # type: ignore[no-untyped-def]
+def _final(
+    effect: Added | AddedBlock,
+    substitution: Substitution,
+    mapped: Callable[[Affine], Affine],
+    renumbered: IntArray | None,
+) -> Added | AddedBlock:
     """An effect in the final coordinates."""
-    from spucc.grammar.poly import Term
-
     if isinstance(effect, AddedBlock):
         part = substitution.block(effect)
         if isinstance(part, AddedBlock):
             if renumbered is None:
-                return [part]
+                return part
             cols = None if part.cols is None else renumbered[part.cols]
-            return [replace(part, rows=renumbered[part.rows], cols=cols)]
+            return replace(part, rows=renumbered[part.rows], cols=cols)
         effect = Added(part, effect.span, effect.psd)
     if renumbered is None:
-        return [effect]
+        return effect
     moved: dict[int, Affine] = {}
 
     def once(a: Affine) -> Affine:
@@ -174,7 +189,7 @@ def _final(effect, substitution, mapped, renumbered):  # type: ignore[no-untyped
         return moved[id(a)]
 
     terms = tuple(Term(tuple(once(f) for f in t.factors), t.weight, t.rows) for t in effect.poly.terms)
-    return [Added(Poly(once(effect.poly.affine), terms), effect.span, effect.psd)]
+    return Added(Poly(once(effect.poly.affine), terms), effect.span, effect.psd)
 
 
 def check_degrees(ctx: Context) -> None:
@@ -188,81 +203,26 @@ def check_degrees(ctx: Context) -> None:
             degree = sum(1 for f in term.factors if f.names & real and not f.linear.is_zero)
             if degree > 4:
                 names = frozenset(n for n in term.names if n in real)
-                found.append(Diagnostic(
-                    "E0404", f"this energy has degree {degree} in {quoted(names)}", effect.span,
-                    help="the degree in the real variables may be at most 4",
-                ))  # fmt: skip
+                found.append(
+                    Diagnostic(
+                        "E0404",
+                        f"this energy has degree {degree} in {quoted(names)}",
+                        effect.span,
+                        help="the degree in the real variables may be at most 4",
+                    )
+                )
                 break
     if found:
         raise SpuccError(found)
 
 
-def observations(
-    ctx: Context, substitution: Substitution, constraints: list[Fixed], discrete: FloatArray
-) -> dict[int, float]:
-    """Single observed coordinates and their values; combinations become substitutions."""
-    fixed: dict[int, tuple[float, Span]] = {}
-    rest: list[Fixed] = []
-    for c in constraints:
-        a = c.poly.affine
-        single = _single(a)
-        if single is None or substitution.gone[single[0]].any():
-            rest.append(c)
-            continue
-        index, values = single
-        _fix(ctx, fixed, index, values, discrete, c.span)
-    constrained(substitution, rest, discrete, fixed)
-    return {k: v for k, (v, _) in fixed.items()}
-
-
-def _single(a: Affine) -> tuple[FloatArray, FloatArray] | None:
-    """Coordinates and values where every row reads exactly one coordinate."""
-    from spucc.grammar.linear import spread
-
-    slots = a.linear.slots
-    if slots is not None and len(slots) == 1:
-        index, c = slots[0]
-        coefficient = spread(c, a.size)
-    else:
-        matrix = a.linear.csr()
-        matrix.eliminate_zeros()
-        if not (np.diff(matrix.indptr) == 1).all():
-            return None
-        index, coefficient = matrix.indices, matrix.data
-    if not np.all(coefficient):
-        return None
-    return index, -spread(a.offset, a.size) / coefficient + 0.0
-
-
-def _fix(
-    ctx: Context, fixed: dict[int, tuple[float, Span]], index: FloatArray, values: FloatArray, discrete: FloatArray,
-    span: Span,
-) -> None:  # fmt: skip
-    names = sorted(ctx.variables, key=lambda v: v.start)
-    for k, value in zip(index.tolist(), values.tolist()):
-        if k in fixed and fixed[k][0] != value:
-            fail("E0415", f"{_label(names, k)} is observed twice, as {fixed[k][0]:g} and as {value:g}", span,
-                 labels=(Label(fixed[k][1], "first observed here"),))
-        fixed[k] = (value, span)
-    if discrete[index].any():
-        for k, value in zip(index.tolist(), values.tolist()):
-            variable = _owner(names, k)
-            allowed = {Domain.SPIN: (-1.0, 1.0), Domain.BIT: (0.0, 1.0)}.get(variable.domain)
-            if allowed is not None and value not in allowed:
-                fail("E0424", f"{_label(names, k)} is {variable.domain.value} and cannot be observed as {value:g}", span,
-                     help=f"its values are {allowed[0]:g} and {allowed[1]:g}")
-
-
-def _owner(variables, k):  # type: ignore[no-untyped-def]
-    return next(v for v in variables if v.start <= k < v.start + _size(v.shape))
-
-
-def _label(variables, k):  # type: ignore[no-untyped-def]
-    v = _owner(variables, k)
-    return "`" + Variable(v.name, v.shape, v.domain, v.start).label(k - v.start) + "`"
-
-
-def _matrix_queries(ctx, accumulator, evidence, temperature, renumbered):  # type: ignore[no-untyped-def]
+def _matrix_queries(
+    ctx: Context,
+    accumulator: Accumulator,
+    evidence: Evidence,
+    temperature: float,
+    renumbered: IntArray | None,
+) -> None:
     """`inverse`, `solve`: a Gaussian of its own, with precision A at the program's temperature."""
     for asked in asked_of(ctx):
         if asked.hidden is None or asked.matrix is None:
@@ -286,21 +246,29 @@ def _matrix_queries(ctx, accumulator, evidence, temperature, renumbered):  # typ
             accumulator.linear[index] -= temperature * asked.rhs
 
 
-def _check_finite(linear: FloatArray, quadratic: Quadratic, higher: tuple[Monomials, ...], constant: float) -> None:
+def _check_finite(
+    linear: FloatArray, quadratic: Quadratic, higher: tuple[Monomials, ...], constant: float
+) -> None:
     arrays = [linear, quadratic.sparse.data, np.asarray(constant), *(m.coefficient for m in higher)]
     if not all(np.isfinite(a).all() for a in arrays):
-        fail("E0421", "the energy is not finite: a coefficient overflowed",
-             help="scale the model: variables near 1 and scales that are not extreme")
+        fail(
+            "E0421",
+            "the energy is not finite: a coefficient overflowed",
+            help="scale the model: variables near 1 and scales that are not extreme",
+        )
 
 
-def _implicit(ctx: Context, mapped, width: int, seen: FloatArray) -> tuple[Query, ...]:  # type: ignore[no-untyped-def]
+def _implicit(
+    ctx: Context, mapped: Callable[[Affine], Affine], width: int, seen: BoolArray
+) -> tuple[Query, ...]:
     """A program with no query asks for draws of every variable that is not observed."""
     queries = []
     for d in ctx.declared:
         if d.kind != "var" or _size(d.shape) == 0:
             continue
         value = d.value
-        form = form_of(mapped(value.poly.affine), d.shape, width)  # type: ignore[union-attr]
+        assert isinstance(value, Random)
+        form = form_of(mapped(value.poly.affine), d.shape, width)
         if form.matrix.nnz and seen[form.matrix.indices].all():
             continue
         queries.append(Query(d.name, QueryKind.SAMPLE, form, span=d.span, implicit=True))
@@ -310,7 +278,8 @@ def _implicit(ctx: Context, mapped, width: int, seen: FloatArray) -> tuple[Query
 def _check_queries(energy: Energy) -> None:
     for q in energy.queries:
         if q.kind is QueryKind.LOGZ and not energy.is_gaussian:
-            fail("E0420", "`logz` is for Gaussian programs; this one has spins, bits or terms above degree 2", q.span)
-
-
-__all__ = ["energy_of", "plain"]
+            fail(
+                "E0420",
+                "`logz` is for Gaussian programs; this one has spins, bits or terms above degree 2",
+                q.span,
+            )

@@ -15,7 +15,7 @@ from spucc.diagnostics import Diagnostic, Label, Span, SpuccError, did_you_mean,
 from spucc.energy import Domain
 from spucc.grammar import tree
 from spucc.grammar.poly import Poly
-from spucc.grammar.values import Batch, Const, PoisonedError, Poison, Value, lift
+from spucc.grammar.values import Batch, Const, Poison, PoisonedError, Value, lift
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -65,8 +65,9 @@ class VariableInfo:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Added:
-    """A contribution to the energy: the sum of all entries of `poly`. `psd` says that its quadratic part is positive
-    semidefinite by construction; `certified` that it is positive definite on the coordinates it reads."""
+    """A contribution to the energy: the sum of all entries of `poly`. `psd` says that its quadratic part is
+    positive semidefinite by construction; `certified` that it is positive definite on the coordinates it
+    reads."""
 
     poly: Poly
     span: Span
@@ -76,8 +77,8 @@ class Added:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AddedBlock:
-    """A contribution ½ xᵀMx − potential·x over a dense block; `cols` None: a symmetric block at (rows, rows), else
-    the term xᵀ_rows M x_cols without the ½."""
+    """A contribution ½ xᵀMx − potential·x over a dense block; `cols` None: a symmetric block at (rows, rows),
+    else the term xᵀ_rows M x_cols without the ½."""
 
     rows: IntArray
     cols: IntArray | None
@@ -89,8 +90,8 @@ class AddedBlock:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Carried:
-    """A variable with a singular law: its entries `index` are `mean + factor @ z`, z fresh standard normals that start
-    at coordinate `z`."""
+    """A variable with a singular law: its entries `index` are `mean + factor @ z`, z fresh standard normals
+    that start at coordinate `z`."""
 
     index: IntArray
     mean: Poly

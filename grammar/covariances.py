@@ -1,7 +1,8 @@
 """Laws given by a covariance: `multi_normal`, `multi_normal_cholesky`, `gp`.
 
-Where the covariance is well conditioned its inverse is the block of the energy. Where it is singular, or so close to it
-that the inverse would be noise, the variable is carried as mean + L z with z fresh standard normals of the rank.
+Where the covariance is well conditioned its inverse is the block of the energy. Where it is singular, or so
+close to it that the inverse would be noise, the variable is carried as mean + L z with z fresh standard
+normals of the rank.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _by_covariance(law: Law, covariance: FloatArray, key: str) -> None:
                 _precision(law, inverse.T @ inverse)
                 return
         elif not _can_carry(law):
-            _precision(law, np.linalg.inv(covariance))
+            _precision(law, np.asarray(np.linalg.inv(covariance), dtype=np.float64))
             return
     values, vectors = np.linalg.eigh(covariance)
     top = float(np.abs(values).max(initial=0.0))
@@ -116,7 +117,7 @@ def _by_covariance(law: Law, covariance: FloatArray, key: str) -> None:
         )
     keep = values > RANK_TOLERANCE * top
     if keep.all() and values[0] * WORST_CONDITION > top:
-        _precision(law, (vectors / values) @ vectors.T)
+        _precision(law, np.asarray((vectors / values) @ vectors.T, dtype=np.float64))
         return
     _carry(law, np.ascontiguousarray((vectors[:, keep] * np.sqrt(values[keep]))[:, ::-1]), key)
 

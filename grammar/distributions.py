@@ -1,6 +1,7 @@
 """`left ~ distribution(…)`: what each distribution adds to the energy.
 
-Constants are dropped. A loop's turns become a leading axis here, since the energy is the sum over all turns anyway.
+Constants are dropped. A loop's turns become a leading axis here, since the energy is the sum over all turns
+anyway.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Law:
         if isinstance(value, Random):
             fail(
                 "E0406",
-                f"the scale `{key}` of `{self.name}` depends on the random variable {quoted(value.poly.names)}",
+                f"the scale `{key}` of `{self.name}` depends on the random variable "
+                f"{quoted(value.poly.names)}",
                 self.args.spans[key],
                 notes=("a scale that varies makes the energy something other than a polynomial",),
                 help="give the scale as data and compile once for each value, or fix it at its estimate",
@@ -112,7 +114,8 @@ def _shape_mismatch(law: Law, key: str, shape: tuple[int, ...]) -> None:
         f"`{key}` of `{law.name}` has the shape {show_shape(shape)}, the left side "
         f"{show_shape(law.left.shape)}",
         law.args.spans[key],
-        help="the left side says how many numbers there are; the arguments may be single numbers or have its shape",
+        help="the left side says how many numbers there are; the arguments may be single numbers or have "
+        "its shape",
     )
 
 
@@ -130,7 +133,8 @@ def unrolled(r: Random) -> Random:
 
 
 def plain(poly: Poly) -> IntArray | None:
-    """The coordinates that a polynomial reads, one an entry and no two the same; None if it is not of this kind."""
+    """The coordinates that a polynomial reads, one an entry and no two the same; None if it is not of this
+    kind."""
     slots = poly.affine.linear.slots
     if poly.terms or slots is None or len(slots) != 1:
         return None
@@ -173,8 +177,7 @@ def normal(law: Law) -> None:
 
         r = Random(expanded(r, r.shape, batch), r.shape, batch)
     with np.errstate(over="ignore"):
-        flat = const_flat(sigma, r.shape, batch)
-        weight = 1.0 / np.square(flat)
+        weight: Any = 1.0 / np.square(const_flat(sigma, r.shape, batch))
     if not np.all(np.isfinite(weight)):
         fail(
             "E0411",

@@ -15,8 +15,8 @@ from spucc.grammar.arithmetic import (
     batch_of,
     binary,
     broadcast,
-    constant,
     const_flat,
+    constant,
     expanded,
     full,
     negated,
@@ -210,7 +210,8 @@ def _logical(ctx: Context, node: tree.Binary) -> Value:
 def _branches(
     ctx: Context, mask: Any, first: Value | None, a: tree.Expr | None, b: tree.Expr, span: Span
 ) -> Value:
-    """Where `mask`, the value `first` or of `a`; elsewhere the value of `b`. Each is evaluated only where it is used."""
+    """Where `mask`, the value `first` or of `a`; elsewhere the value of `b`. Each is evaluated only where it
+    is used."""
     assert ctx.batch is not None
     outer = ctx.batch
     parts: list[tuple[IntArray, Const | Random]] = []
@@ -344,7 +345,8 @@ def _call(ctx: Context, node: tree.Call) -> Value:
     return call(ctx, node)
 
 
-# --- loops ---------------------------------------------------------------------------------------------------------
+# --- loops
+# ---------------------------------------------------------------------------------------------------------
 
 
 def turns(

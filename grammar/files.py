@@ -1,4 +1,5 @@
-"""Files named in a program: `csv npy npz mtx json gset`, found relative to it and never outside its folder."""
+"""Files named in a program: `csv npy npz mtx json gset`, found relative to it and never outside its
+folder."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
 
 from spucc.diagnostics import Span, SpuccError, fail
 from spucc.grammar import readers
@@ -18,16 +18,24 @@ from spucc.grammar.values import Const, Value
 def resolve(ctx: Context, name: str, span: Span) -> Path:
     """The file a program names; outside the program's folder it must be allowed."""
     if ctx.folder is None:
-        fail("E0309", f"`{name}` cannot be found: this program is not a file, so it has no folder", span,
-             help="save the program, or give its folder")
+        fail(
+            "E0309",
+            f"`{name}` cannot be found: this program is not a file, so it has no folder",
+            span,
+            help="save the program, or give its folder",
+        )
     try:
         path = (ctx.folder / name).resolve()
         roots = [ctx.folder.resolve(), *(p.resolve() for p in ctx.allow_paths)]
     except (OSError, ValueError, RuntimeError):
         fail("E0308", f"`{name}` is not a path", span)
     if not any(path == root or root in path.parents for root in roots):
-        fail("E0309", f"`{name}` lies outside the folder of the program", span,
-             help=f"`--allow-path {path.parent}` allows it")
+        fail(
+            "E0309",
+            f"`{name}` lies outside the folder of the program",
+            span,
+            help=f"`--allow-path {path.parent}` allows it",
+        )
     if not path.is_file():
         near = _near(path)
         fail("E0308", f"there is no file `{name}`", span, help=near)
@@ -78,11 +86,15 @@ def _npz(a: Arguments) -> Value:
     """One array of a NumPy archive."""
     archive: readers.Archive = load(a.ctx, a.text("file"), a.span, readers.Archive)
     key = a.text("key")
-    if key not in archive.keys():
+    if key not in archive.names():
         from spucc.diagnostics import did_you_mean
 
-        fail("E0308", f"`{a.text('file')}` holds no array `{key}`", a.spans["key"],
-             help=did_you_mean(key, archive.keys()) or "it holds " + ", ".join(sorted(archive.keys())[:10]))
+        fail(
+            "E0308",
+            f"`{a.text('file')}` holds no array `{key}`",
+            a.spans["key"],
+            help=did_you_mean(key, archive.names()) or "it holds " + ", ".join(sorted(archive.names())[:10]),
+        )
     return Const(archive.read(key))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 
@@ -147,8 +147,8 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A function of the language. `params` are its parameters; those after `required` may be left out; a last one
-    that starts with `*` takes any number."""
+    """A function of the language. `params` are its parameters; those after `required` may be left out; a last
+    one that starts with `*` takes any number."""
 
     run: Callable[[Arguments], Value]
     params: tuple[str, ...]
@@ -182,8 +182,12 @@ def match(ctx: Context, node: tree.Call, params: tuple[str, ...], required: int)
     ahead = params[: params.index(star)] if star is not None else params
     signature = f"{name}({', '.join(p if k < required else p + '=…' for k, p in enumerate(params))})"
     if len(node.args) > len(plain) and not many:
-        fail("E0205", f"`{name}` takes at most {len(plain)} arguments, found {len(node.args)}", node.span,
-             help=f"`{signature}`")
+        fail(
+            "E0205",
+            f"`{name}` takes at most {len(plain)} arguments, found {len(node.args)}",
+            node.span,
+            help=f"`{signature}`",
+        )
     nodes: dict[str, tree.Expr] = dict(zip(ahead, node.args))
     for keyword in node.keywords:
         if keyword.name not in plain:
@@ -239,7 +243,7 @@ def load_all() -> None:
     import spucc.grammar.kernels  # noqa: F401
 
 
-def _unknown(ctx: Context, node: tree.Call) -> None:
+def _unknown(ctx: Context, node: tree.Call) -> Never:
     from spucc.grammar.distributions import DISTRIBUTIONS
 
     name = node.function.id
@@ -336,7 +340,8 @@ def range_call(ctx: Context, node: tree.Call) -> Range:
     return Range(start.array, stop.array, step, batch_of(start, stop))
 
 
-# --- entry by entry --------------------------------------------------------------------------------------------------
+# --- entry by entry
+# --------------------------------------------------------------------------------------------------
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "abs": np.abs, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "tan": np.tan,
@@ -386,7 +391,8 @@ def _where(a: Arguments) -> Value:
     return Random(joined([p, q]).take(np.where(flat, rows, rows + flat.size)), shape, batch)
 
 
-# --- reductions ------------------------------------------------------------------------------------------------------
+# --- reductions
+# ------------------------------------------------------------------------------------------------------
 
 
 @builtin("sum mean prod min max", "x axis", 1)
@@ -494,7 +500,8 @@ def _outer(a: Arguments) -> Value:
     return binary("*", reshaped(x, (x.shape[0], 1)), reshaped(y, (1, y.shape[0])), a.span)
 
 
-# --- making arrays ---------------------------------------------------------------------------------------------------
+# --- making arrays
+# ---------------------------------------------------------------------------------------------------
 
 
 def dimensions(a: Arguments, key: str) -> tuple[int, ...]:
@@ -591,7 +598,8 @@ def _arange(a: Arguments) -> Value:
     return Const(np.arange(start, stop, step))
 
 
-# --- shapes ----------------------------------------------------------------------------------------------------------
+# --- shapes
+# ----------------------------------------------------------------------------------------------------------
 
 
 @builtin("len", "x")
@@ -708,7 +716,8 @@ def _stack(a: Arguments) -> Value:
     return stacked(parts, a.axis(len(parts[0].shape) + 1))
 
 
-# --- linear algebra --------------------------------------------------------------------------------------------------
+# --- linear algebra
+# --------------------------------------------------------------------------------------------------
 
 
 def square(a: Arguments, key: str = "A") -> Const:

@@ -13,18 +13,18 @@ MOST_NODES = 50_000_000
 
 
 def graph_of(n: int, i: IntArray, j: IntArray, w: FloatArray | None = None) -> Graph:
-    """A graph with each edge once, the smaller node first, in order; weights of an edge given twice are added."""
+    """A graph with each edge once, the smaller node first, in order; weights of an edge given twice are
+    added."""
     low, high = np.minimum(i, j), np.maximum(i, j)
-    weights = np.ones(i.size) if w is None else w
+    weights: FloatArray = np.ones(i.size) if w is None else w
     key = low * np.int64(n) + high
     if key.size > 1 and not (np.diff(key) > 0).all():
         unique, place = np.unique(key, return_inverse=True)
         if unique.size != key.size:
-            weights = (
-                np.bincount(place, weights=weights, minlength=unique.size)
-                if w is not None
-                else np.ones(unique.size)
-            )
+            if w is None:
+                weights = np.ones(unique.size)
+            else:
+                weights = np.asarray(np.bincount(place, weights=w, minlength=unique.size), dtype=np.float64)
         else:
             weights = weights[np.argsort(key, kind="stable")]
         low, high = unique // n, unique % n
@@ -68,7 +68,8 @@ def _lattice(n: int, m: int, steps: list[tuple[int, int]], wrap: bool) -> Graph:
 
 @builtin("grid king torus", "n m")
 def _grids(a: Arguments) -> Value:
-    """Lattices of n × m nodes, node row · m + column: with 4 neighbours, with 8, with 4 and wrapped around."""
+    """Lattices of n × m nodes, node row · m + column: with 4 neighbours, with 8, with 4 and wrapped
+    around."""
     n, m = _sizes(a, "n", "m")
     _check(n * m, (4 if a.name == "king" else 2) * n * m, a.span)
     steps = [(0, 1), (1, 0)] + ([(1, 1), (1, -1)] if a.name == "king" else [])

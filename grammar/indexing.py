@@ -43,7 +43,8 @@ Item = SliceItem | PointItem | None
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Part:
-    """What one item adds to the flat position: (batch, *dims) and whether it is an index in NumPy's advanced sense."""
+    """What one item adds to the flat position: (batch, *dims) and whether it is an index in NumPy's advanced
+    sense."""
 
     offset: IntArray
     rank: int

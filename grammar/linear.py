@@ -1,8 +1,9 @@
 """`Linear`: the linear part of many affine forms at once, one row a form, one column a coordinate.
 
-Two shapes of storage. *Slots*: every row reads the same small number of coordinates, `Σ_k coefficient_k[row] ·
-x[index_k[row]]`; what `x[i] − x[j]` over two million edges is. Otherwise a sparse matrix. Slots become a matrix only when
-they must. The number of columns grows as variables are declared, so matrices are fitted to a width when two meet.
+Two shapes of storage. *Slots*: every row reads the same small number of coordinates, `Σ_k coefficient_k[row]
+· x[index_k[row]]`; what `x[i] − x[j]` over two million edges is. Otherwise a sparse matrix. Slots become a
+matrix only when they must. The number of columns grows as variables are declared, so matrices are fitted to a
+width when two meet.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 
@@ -21,7 +23,8 @@ def matmul(a: Value, b: Value, span: Span) -> Value:
             "E0203",
             f"`@` cannot multiply shapes {show_shape(x.shape)} and {show_shape(y.shape)}",
             span,
-            help="vectors and matrices only; the last axis of the left must be as long as the first of the right",
+            help="vectors and matrices only; the last axis of the left must be as long as the first of "
+            "the right",
         )
     shape = x.shape[:-1] + y.shape[1:]
     check_size(shape, span, batch_of(x, y))
@@ -63,6 +66,7 @@ def _constants(x: Const | Random, y: Const | Random, span: Span) -> Value:
 
 
 def _constant_left(x: Const | SparseConst, y: Random) -> Poly:
+    matrix: Any
     matrix = x.matrix if isinstance(x, SparseConst) else np.atleast_2d(np.asarray(x.array, dtype=np.float64))
     if len(y.shape) == 2:
         check_expansion(number_of(x.shape) * y.shape[1] if isinstance(x, Const) else matrix.nnz * y.shape[1])
@@ -73,6 +77,7 @@ def _constant_left(x: Const | SparseConst, y: Random) -> Poly:
 
 
 def _constant_right(x: Random, y: Const | SparseConst) -> Poly:
+    matrix: Any
     if isinstance(y, SparseConst):
         matrix = sparse.csr_array(y.matrix.T)
     else:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spucc.diagnostics import Diagnostic, SpuccError
+from spucc.diagnostics import Diagnostic, Span, SpuccError
 from spucc.energy import Energy
 from spucc.grammar import tree
 from spucc.grammar.binding import Bound, open_files
-from spucc.grammar.context import Context, Declared
 from spucc.grammar.compose import energy_of
+from spucc.grammar.context import Context, Declared
 from spucc.grammar.parser import parse
 from spucc.grammar.source import read_source
 from spucc.grammar.statements import run_all
@@ -61,11 +61,12 @@ def load(
     folder: str | os.PathLike[str] | None = None,
     sources: dict[str, str] | None = None,
 ) -> Model:
-    """Read, parse and elaborate. A `str` that holds a line break, or does not end in `.spu`, is the program's text.
+    """Read, parse and elaborate. A `str` that holds a line break, or does not end in `.spu`, is the program's
+    text.
 
-    `data` maps names to numbers, arrays, graphs, or the text after `--data NAME=`; `files` are data files. `name` and
-    `folder` are for programs given as text. `sources`, if given, receives the texts of all files read, also when a
-    `SpuccError` with every fault found is raised.
+    `data` maps names to numbers, arrays, graphs, or the text after `--data NAME=`; `files` are data files.
+    `name` and `folder` are for programs given as text. `sources`, if given, receives the texts of all files
+    read, also when a `SpuccError` with every fault found is raised.
     """
     texts: dict[str, str] = {} if sources is None else sources
     ctx, parsed = analysed(program, data, files, allow_paths, name, folder, texts)
@@ -83,8 +84,9 @@ def load(
     for key, part in sorted({**ctx.bound.digests, **ctx.files_read}.items()):
         held.update(f"{Path(key).name}={part};".encode())
     return Model(
-        energy=energy, program=parsed, sources=texts, program_digest=state.hexdigest(), data_digest=held.hexdigest(),
-        warnings=tuple(_ordered([*ctx.diagnostics, *warnings])), declared=tuple(ctx.declared),
+        energy=energy, program=parsed, sources=texts, program_digest=state.hexdigest(),
+        data_digest=held.hexdigest(), warnings=tuple(_ordered([*ctx.diagnostics, *warnings])),
+        declared=tuple(ctx.declared),
     )  # fmt: skip
 
 
@@ -97,7 +99,8 @@ def analysed(
     folder: str | os.PathLike[str] | None,
     texts: dict[str, str],
 ) -> tuple[Context, tree.Program]:
-    """Parse and run all statements; faults are in the context. An editor reads `declared` from it even then."""
+    """Parse and run all statements; faults are in the context. An editor reads `declared` from it even
+    then."""
     is_text = isinstance(program, str) and ("\n" in program or not program.endswith(".spu"))
     if is_text:
         text, shown = str(program), name
@@ -125,7 +128,7 @@ def analysed(
 def _ordered(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """By place in the text, each once."""
     seen = {(d.code, d.title, d.span): d for d in found}
-    return sorted(seen.values(), key=lambda d: (d.span is not None, d.span or tree.Span("", 0, 0, 0, 0)))
+    return sorted(seen.values(), key=lambda d: (d.span is not None, d.span or Span("", 0, 0, 0, 0)))
 
 
 @contextmanager

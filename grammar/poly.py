@@ -46,11 +46,12 @@ class Affine:
         return Affine(self.linear.plus(other.linear), self.offset + other.offset, self.names | other.names)
 
     def gathered(self, rows: IntArray, size: int) -> Affine:
+        offset: Coefficient
         if isinstance(self.offset, float):
             zero = self.offset == 0.0
-            offset: Coefficient = 0.0 if zero else np.bincount(rows, minlength=size) * self.offset
+            offset = 0.0 if zero else np.asarray(np.bincount(rows, minlength=size) * self.offset, np.float64)
         else:
-            offset = np.bincount(rows, weights=self.offset, minlength=size)
+            offset = np.asarray(np.bincount(rows, weights=self.offset, minlength=size), np.float64)
         return Affine(self.linear.gathered(rows, size), offset, self.names)
 
     def multiplied(self, left: Any) -> Affine:

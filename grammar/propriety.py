@@ -1,9 +1,10 @@
 """Whether the density can be normalised where it is asked about, and if not, along which direction it cannot.
 
-Certificates from the cheapest: parts that are definite by what was checked before; diagonal dominance; a factorisation.
-Only connected components that a query reads are looked at, with the observed coordinates taken out. A component that is
-flat along directions no query sees (an intrinsic field asked for its contrasts) is grounded there: one coordinate for each
-flat direction gets a spring, which leaves the law of what is asked unchanged.
+Certificates from the cheapest: parts that are definite by what was checked before; diagonal dominance; a
+factorisation. Only connected components that a query reads are looked at, with the observed coordinates taken
+out. A component that is flat along directions no query sees (an intrinsic field asked for its contrasts) is
+grounded there: one coordinate for each flat direction gets a spring, which leaves the law of what is asked
+unchanged.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ FLAT = 1e-13
 
 
 class Evidence:
-    """What the statements say about definiteness: which coordinates got a part that may be indefinite, and which sets
-    of coordinates have a part known to be positive definite."""
+    """What the statements say about definiteness: which coordinates got a part that may be indefinite, and
+    which sets of coordinates have a part known to be positive definite."""
 
     def __init__(self, width: int) -> None:
         self.indefinite = np.zeros(width, dtype=bool)
@@ -199,8 +200,8 @@ def _component(
 def _ground(
     energy: Energy, at: IntArray, null: FloatArray, dense: FloatArray
 ) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
-    """Flat directions that no query sees get a spring each; one that is seen, or along which a force pulls, is an
-    error."""
+    """Flat directions that no query sees get a spring each; one that is seen, or along which a force pulls,
+    is an error."""
     linear = energy.linear[at] + _pull_of_observed(energy, at)
     size = np.abs(null).max(axis=0)
     null = null / size
@@ -329,7 +330,7 @@ def spelled(energy: Energy, at: IntArray, direction: FloatArray) -> str:
     main = direction[int(np.argmax(np.abs(direction) > 0.999))]
     direction = direction / main
     shown = np.flatnonzero(np.abs(direction) > 1e-6)
-    parts = []
+    parts: list[str] = []
     for k in shown[:4]:
         c = float(direction[k])
         factor = "" if abs(abs(c) - 1.0) < 5e-7 else f"{abs(c):.3g}·"
@@ -340,7 +341,12 @@ def spelled(energy: Energy, at: IntArray, direction: FloatArray) -> str:
 
 
 def _improper(
-    energy: Energy, at: IntArray, direction: FloatArray, curvature: float, query: str = "", pulled: bool = False
+    energy: Energy,
+    at: IntArray,
+    direction: FloatArray,
+    curvature: float,
+    query: str = "",
+    pulled: bool = False,
 ) -> Diagnostic:
     """The error that names a direction."""
     name = spelled(energy, at, direction)
@@ -368,5 +374,6 @@ def _improper(
         f"the density cannot be normalised: the energy is flat along {name}",
         span,
         notes=notes,
-        help="give the variable a prior, observe it, or ask only for what is determined (differences of a flat field)",
+        help="give the variable a prior, observe it, or ask only for what is determined (differences of "
+        "a flat field)",
     )

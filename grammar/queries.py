@@ -13,7 +13,7 @@ from spucc.arrays import FloatArray, frozen
 from spucc.diagnostics import Label, Span, did_you_mean, fail
 from spucc.energy import Domain, Form, Product, Query, QueryKind
 from spucc.grammar import tree
-from spucc.grammar.arithmetic import const_flat, numeric, quoted
+from spucc.grammar.arithmetic import const_flat, quoted
 from spucc.grammar.checks import asymmetry, cholesky, symmetrised
 from spucc.grammar.context import Context
 from spucc.grammar.functions import Arguments, match
@@ -23,7 +23,7 @@ from spucc.grammar.values import Const, Random, SparseConst, Value, describe
 
 _LINEAR = ("sample", "mean", "cov", "std", "var", "corr", "quantile", "trajectory")
 _PARAMS: dict[str, tuple[tuple[str, ...], int]] = {
-    **{k: (("x",), 1) for k in _LINEAR},
+    **dict.fromkeys(_LINEAR, (("x",), 1)),
     "expectation": (("x",), 1),
     "quantile": (("x", "q"), 2),
     "trajectory": (("x", "duration", "start"), 2),
@@ -59,12 +59,20 @@ def prepare(ctx: Context, node: tree.Query) -> None:
     """Check a query and remember it."""
     kind = node.call.function.id
     if kind not in _PARAMS:
-        fail("E0204", f"unknown query `{kind}`", node.call.function.span, help=did_you_mean(kind, _PARAMS)
-             or "one of " + ", ".join(_PARAMS))
+        fail(
+            "E0204",
+            f"unknown query `{kind}`",
+            node.call.function.span,
+            help=did_you_mean(kind, _PARAMS) or "one of " + ", ".join(_PARAMS),
+        )
     for other in asked_of(ctx):
         if other.node.name.id == node.name.id:
-            fail("E0202", f"the query `{node.name.id}` is declared twice", node.name.span,
-                 labels=(Label(other.node.name.span, "first declared here"),))
+            fail(
+                "E0202",
+                f"the query `{node.name.id}` is declared twice",
+                node.name.span,
+                labels=(Label(other.node.name.span, "first declared here"),),
+            )
     args = match(ctx, node.call, *_PARAMS[kind])
     asked = Asked(node, QueryKind(kind))
     if args.has("x"):
@@ -88,8 +96,12 @@ def _expression(args: Arguments, kind: str) -> Random:
         fail("E0419", f"`{kind}` of a constant", args.spans["x"], help="a query asks about random variables")
     degree = max((len(t.factors) for t in value.poly.terms), default=1)
     if kind != "expectation" and degree > 1:
-        fail("E0419", f"`{kind}` takes an expression that is linear in {quoted(value.poly.names)}", args.spans["x"],
-             help="`expectation` takes products of two")
+        fail(
+            "E0419",
+            f"`{kind}` takes an expression that is linear in {quoted(value.poly.names)}",
+            args.spans["x"],
+            help="`expectation` takes products of two",
+        )
     if degree > 2:
         fail("E0419", "`expectation` takes an expression of degree at most 2", args.spans["x"])
     return value
@@ -111,11 +123,17 @@ def _trajectory(ctx: Context, args: Arguments, asked: Asked) -> None:
         start = args.fixed("start")
         value = asked.value
         assert value is not None
-        asked.start = np.asarray(const_flat(start, value.shape, None) * np.ones(value.poly.size)) \
-            if start.shape in ((), value.shape) else None
+        asked.start = (
+            np.asarray(const_flat(start, value.shape, None) * np.ones(value.poly.size))
+            if start.shape in ((), value.shape)
+            else None
+        )
         if asked.start is None:
-            fail("E0203", f"the start must have the shape of the expression, found {describe(start)}",
-                 args.spans["start"])
+            fail(
+                "E0203",
+                f"the start must have the shape of the expression, found {describe(start)}",
+                args.spans["start"],
+            )
 
 
 def _matrix(ctx: Context, args: Arguments, asked: Asked) -> None:
@@ -129,16 +147,24 @@ def _matrix(ctx: Context, args: Arguments, asked: Asked) -> None:
     if "symmetric" not in value.facts:
         found = asymmetry(value)
         if found is not None:
-            i, j, a, b = found
-            fail("E0412", f"the matrix is not symmetric: entry [{i}, {j}] is {a:g}, entry [{j}, {i}] is {b:g}", span,
-                 help="the Gaussian that answers this has a symmetric precision")
+            i, j, a, c = found
+            fail(
+                "E0412",
+                f"the matrix is not symmetric: entry [{i}, {j}] is {a:g}, entry [{j}, {i}] is {c:g}",
+                span,
+                help="the Gaussian that answers this has a symmetric precision",
+            )
         if isinstance(value, Const):
             value = Const(symmetrised(np.asarray(value.array, dtype=np.float64)), None, value.facts)
     asked.certified = "spd" in value.facts
     if isinstance(value, Const) and not asked.certified:
         if cholesky(np.asarray(value.array, dtype=np.float64)) is None:
-            fail("E0412", "the matrix is not positive definite", span,
-                 help="the Gaussian that answers this has the matrix as its precision")
+            fail(
+                "E0412",
+                "the matrix is not positive definite",
+                span,
+                help="the Gaussian that answers this has the matrix as its precision",
+            )
         asked.certified = True
     asked.matrix = value
     n = value.shape[0]
@@ -165,7 +191,7 @@ def form_of(affine: Affine, shape: tuple[int, ...], width: int) -> Form:
     return Form(matrix, frozen(spread(affine.offset, affine.size)), shape)
 
 
-def finished(asked: Asked, width: int, mapped: Callable[[Affine], Affine], variables: dict[str, Any]) -> Query:
+def finished(asked: Asked, width: int, mapped: Callable[[Affine], Affine]) -> Query:
     """The query in the final coordinates; `mapped` takes affine forms there."""
     node = asked.node
     form: Form | None = None
@@ -185,21 +211,33 @@ def finished(asked: Asked, width: int, mapped: Callable[[Affine], Affine], varia
         from spucc.grammar.linear import Linear
 
         index = np.arange(asked.hidden, asked.hidden + n)
-        form = form_of(mapped(Affine(Linear.coordinates(index, asked.hidden + n), 0.0, frozenset())), (n,), width)
+        form = form_of(
+            mapped(Affine(Linear.coordinates(index, asked.hidden + n), 0.0, frozenset())), (n,), width
+        )
     levels = None if asked.levels is None else frozen(asked.levels.array)
     start = None
     if asked.start is not None:
         assert form is not None
         start = frozen(np.asarray(form.matrix.T @ (asked.start - form.offset)))
     return Query(
-        name=node.name.id, kind=asked.kind, form=form, products=products, levels=levels, matrix=matrix,
-        rhs=None if asked.rhs is None else frozen(asked.rhs), duration=asked.duration, start=start, span=node.span,
-    )  # fmt: skip
+        name=node.name.id,
+        kind=asked.kind,
+        form=form,
+        products=products,
+        levels=levels,
+        matrix=matrix,
+        rhs=None if asked.rhs is None else frozen(asked.rhs),
+        duration=asked.duration,
+        start=start,
+        span=node.span,
+    )
 
 
 def _product(term: Any, size: int, mapped: Callable[[Affine], Affine], width: int) -> Product:
     left, right = (form_of(mapped(f), (term.size,), width) for f in term.factors)
     rows = np.arange(term.size) if term.rows is None else term.rows
     weight = spread(term.weight, term.size)
-    gather = sparse.csr_array(sparse.coo_array((weight, (rows, np.arange(term.size))), shape=(size, term.size)))
+    gather = sparse.csr_array(
+        sparse.coo_array((weight, (rows, np.arange(term.size))), shape=(size, term.size))
+    )
     return Product(left, right, gather)

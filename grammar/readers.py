@@ -55,14 +55,19 @@ def unpacked(raw: bytes, name: str) -> bytes:
 
 def _text(raw: bytes, name: str) -> str:
     if len(raw) > MOST_TEXT:
-        fail("E0311", f"`{name}` is too large for a text file ({len(raw):,} bytes)", help="use `.npz` or `.npy`")
+        fail(
+            "E0311",
+            f"`{name}` is too large for a text file ({len(raw):,} bytes)",
+            help="use `.npz` or `.npy`",
+        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         fail("E0310", f"`{name}` is not UTF-8 text (byte {error.start})")
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- tables
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +114,9 @@ def numeric_table(t: Table, columns: tuple[int, ...] | None = None) -> Array:
     if not lines:
         return np.zeros((0, len(t.header) if columns is None else len(columns)))
     try:
-        return np.atleast_2d(np.loadtxt(lines, delimiter=",", usecols=columns, ndmin=2, comments=None, quotechar='"'))
+        return np.atleast_2d(
+            np.loadtxt(lines, delimiter=",", usecols=columns, ndmin=2, comments=None, quotechar='"')
+        )
     except (ValueError, IndexError):
         pass
     width = len(t.header) or len(_fields(lines[0]))
@@ -124,12 +131,18 @@ def numeric_table(t: Table, columns: tuple[int, ...] | None = None) -> Array:
             if not _is_number(fields[k]):
                 column = f" in the column `{t.header[k]}`" if t.header else ""
                 found = fields[k][:40] or "nothing"
-                fail("E0310", f"{where}: `{found}`{column} is not a number",
-                     help="leave rows with missing values out" if not fields[k] or fields[k] in ("NA", "?") else "")
+                fail(
+                    "E0310",
+                    f"{where}: `{found}`{column} is not a number",
+                    help="leave rows with missing values out"
+                    if not fields[k] or fields[k] in ("NA", "?")
+                    else "",
+                )
     fail("E0310", f"`{t.name}` is not a table of numbers")
 
 
-# --- NumPy -----------------------------------------------------------------------------------------------------------
+# --- NumPy
+# -----------------------------------------------------------------------------------------------------------
 
 
 def npy(raw: bytes, name: str) -> Array:
@@ -140,13 +153,18 @@ def npy(raw: bytes, name: str) -> Array:
 def _read_npy(stream: Any, available: int, name: str) -> Array:
     try:
         version = np.lib.format.read_magic(stream)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        reader = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
         shape, fortran, dtype = reader(stream)
     except Exception as error:
         fail("E0310", f"`{name}` is not a NumPy file: {str(error)[:200]}")
     if dtype.hasobject:
-        fail("E0312", f"`{name}` holds Python objects, which are never read: they could run any code",
-             help="save it as an array of numbers")
+        fail(
+            "E0312",
+            f"`{name}` holds Python objects, which are never read: they could run any code",
+            help="save it as an array of numbers",
+        )
     if dtype.kind not in "biuf":
         fail("E0302", f"`{name}` holds {dtype}, not numbers")
     count = number_of(shape)
@@ -176,7 +194,7 @@ class Archive:
             fail("E0310", f"`{name}` is not an npz file: {str(error)[:200]}")
         self.members = {i.filename.removesuffix(".npy"): i for i in infos if i.filename.endswith(".npy")}
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return list(self.members)
 
     def read(self, key: str) -> Array:
@@ -189,11 +207,19 @@ class Archive:
         try:
             with self.zip.open(info) as stream:
                 return _read_npy(stream, info.file_size, label)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            OSError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             fail("E0310", f"`{label}` cannot be read: {str(error)[:200]}")
 
 
-# --- JSON ------------------------------------------------------------------------------------------------------------
+# --- JSON
+# ------------------------------------------------------------------------------------------------------------
 
 
 def parse_json(raw: bytes, name: str) -> Any:
@@ -238,7 +264,9 @@ def from_json(parsed: Any, name: str) -> Value:
 def graph_from(parsed: dict[str, Any], name: str) -> Graph:
     """`{"n": 3, "edges": [[0, 1], [1, 2, 0.5]]}`"""
     if "edges" not in parsed:
-        fail("E0313", f"`{name}` is not a graph: it has no `edges`", help='{"n": 3, "edges": [[0, 1], [1, 2]]}')
+        fail(
+            "E0313", f"`{name}` is not a graph: it has no `edges`", help='{"n": 3, "edges": [[0, 1], [1, 2]]}'
+        )
     edges = parsed["edges"]
     try:
         rows = [tuple(e) for e in edges]
@@ -271,11 +299,16 @@ def checked_graph(n: int, rows: Array, name: str) -> Graph:
         fail("E0311", f"`{name}` has {n:,} nodes, at most {MOST_NODES:,} are taken")
     finite = np.isfinite(rows).all(axis=1)
     ends = np.where(finite[:, None], rows[:, :2], 0.0)
-    bad = np.flatnonzero(~finite | (ends != np.floor(ends)).any(axis=1) | (ends < 0).any(axis=1) | (ends >= n).any(axis=1))
+    bad = np.flatnonzero(
+        ~finite | (ends != np.floor(ends)).any(axis=1) | (ends < 0).any(axis=1) | (ends >= n).any(axis=1)
+    )
     if bad.size:
         k = int(bad[0])
-        fail("E0313", f"edge {k} of `{name}` is ({rows[k, 0]:g}, {rows[k, 1]:g}, {rows[k, 2]:g}): nodes are integers "
-                      f"from 0 to {n - 1}, weights finite")
+        fail(
+            "E0313",
+            f"edge {k} of `{name}` is ({rows[k, 0]:g}, {rows[k, 1]:g}, {rows[k, 2]:g}): nodes are integers "
+            f"from 0 to {n - 1}, weights finite",
+        )
     i, j = ends[:, 0].astype(np.int64), ends[:, 1].astype(np.int64)
     loop = np.flatnonzero(i == j)
     if loop.size:
@@ -308,11 +341,13 @@ def gset(raw: bytes, name: str) -> Graph:
     return checked_graph(int(n), rows, name)
 
 
-# --- MatrixMarket ----------------------------------------------------------------------------------------------------
+# --- MatrixMarket
+# ----------------------------------------------------------------------------------------------------
 
 
 def mtx(raw: bytes, name: str) -> Value:
-    """A MatrixMarket file: coordinate or array; real, integer or pattern; general, symmetric or skew-symmetric."""
+    """A MatrixMarket file: coordinate or array; real, integer or pattern; general, symmetric or
+    skew-symmetric."""
     text = _text(raw, name)
     head, _, rest = text.partition("\n")
     words = head.lower().split()
@@ -325,7 +360,9 @@ def mtx(raw: bytes, name: str) -> Value:
         fail("E0310", f"`{name}`: the symmetry `{symmetry}` is not read")
     body = [w for line in rest.splitlines() if not line.lstrip().startswith("%") for w in line.split()]
     sizes = _numbers(body[: 3 if layout == "coordinate" else 2], name)
-    if sizes.size < 2 or not (np.isfinite(sizes).all() and (sizes >= 0).all() and (sizes == np.floor(sizes)).all()):
+    if sizes.size < 2 or not (
+        np.isfinite(sizes).all() and (sizes >= 0).all() and (sizes == np.floor(sizes)).all()
+    ):
         fail("E0310", f"`{name}` does not say its size")
     n, m = int(sizes[0]), int(sizes[1])
     if symmetry != "general" and n != m:
@@ -352,7 +389,9 @@ def _mtx_array(words: list[str], n: int, m: int, symmetry: str, name: str) -> Va
     return Const(full)
 
 
-def _mtx_coordinate(words: list[str], n: int, m: int, count: int, field: str, symmetry: str, name: str) -> Value:
+def _mtx_coordinate(
+    words: list[str], n: int, m: int, count: int, field: str, symmetry: str, name: str
+) -> Value:
     from scipy import sparse
 
     if max(n, m) >= 2**31:
@@ -362,12 +401,14 @@ def _mtx_coordinate(words: list[str], n: int, m: int, count: int, field: str, sy
         fail("E0310", f"`{name}` promises {count} entries and has {len(words) / width:g}")
     entries = _numbers(words, name).reshape(count, width)
     ends = entries[:, :2] - 1
-    bad = np.flatnonzero(
-        ~((ends >= 0) & (ends < np.array([n, m])) & (ends == np.floor(np.nan_to_num(ends)))).all(axis=1)
-    )
+    inside: Any = (ends >= 0) & (ends < np.array([n, m])) & (ends == np.floor(np.nan_to_num(ends)))
+    bad = np.flatnonzero(~np.asarray(inside).reshape(count, 2).all(axis=1))
     if bad.size:
         k = int(bad[0])
-        fail("E0310", f"entry {k + 1} of `{name}` is at ({entries[k, 0]:g}, {entries[k, 1]:g}), outside {n} × {m}")
+        fail(
+            "E0310",
+            f"entry {k + 1} of `{name}` is at ({entries[k, 0]:g}, {entries[k, 1]:g}), outside {n} × {m}",
+        )
     values = np.ones(count) if field == "pattern" else entries[:, 2]
     if not np.isfinite(values).all():
         fail("E0305", f"entry {int(np.flatnonzero(~np.isfinite(values))[0]) + 1} of `{name}` is not finite")

@@ -22,8 +22,8 @@ from spucc.grammar.values import (
     Batch,
     CannotBatchError,
     Const,
-    PoisonedError,
     Poison,
+    PoisonedError,
     Random,
     Value,
     check_size,
@@ -54,7 +54,9 @@ def execute(ctx: Context, statement: tree.Statement) -> None:
 def _too_deep() -> SpuccError:
     from spucc.diagnostics import Diagnostic
 
-    return SpuccError(Diagnostic("E0222", "this statement is nested too deeply", help="name its parts with `let`"))
+    return SpuccError(
+        Diagnostic("E0222", "this statement is nested too deeply", help="name its parts with `let`")
+    )
 
 
 def _poison(ctx: Context, statement: tree.Statement) -> None:
@@ -70,8 +72,13 @@ def run_all(ctx: Context, statements: tuple[tree.Statement, ...]) -> None:
 
 def _top_level(ctx: Context, node: tree.Node, what: str) -> None:
     if ctx.scope.parent is not None:
-        fail("E0219", f"{what} cannot stand inside a block", node.span,
-             help="declare it before the loop, with an axis for the turns (`if` may choose its size or its law)")
+        fail(
+            "E0219",
+            f"{what} cannot stand inside a block",
+            node.span,
+            help="declare it before the loop, with an axis for the turns (`if` may choose its size or "
+            "its law)",
+        )
 
 
 def _declare(ctx: Context, name: tree.Name, value: Value, kind: str, type_: str) -> None:
@@ -90,12 +97,19 @@ def _var(ctx: Context, node: tree.Var) -> None:
         ctx.declare(node.name, Poison())
     domains = {"real": Domain.REAL, "spin": Domain.SPIN, "bit": Domain.BIT}
     if node.type.name not in domains:
-        fail("E0226", f"a random variable cannot be of the type `{node.type.name}`", node.type.span,
-             help="random variables are `real`, `spin` or `bit`")
+        fail(
+            "E0226",
+            f"a random variable cannot be of the type `{node.type.name}`",
+            node.type.span,
+            help="random variables are `real`, `spin` or `bit`",
+        )
     if node.type.lower is not None or node.type.upper is not None:
-        fail("E0405", f"the random variable `{node.name.id}` cannot have a bound: no resonator has a hard wall",
-             node.type.span,
-             help="leave the bound out; a prior well inside it, or a quartic energy, keeps the variable there")
+        fail(
+            "E0405",
+            f"the random variable `{node.name.id}` cannot have a bound: no resonator has a hard wall",
+            node.type.span,
+            help="leave the bound out; a prior well inside it, or a quartic energy, keeps the variable there",
+        )
     shape = shape_of(ctx, node.type)
     check_size(shape, node.type.span)
     size = int(np.prod(shape, dtype=np.float64))
@@ -103,7 +117,9 @@ def _var(ctx: Context, node: tree.Var) -> None:
         fail("E0217", f"more than {MOST_COORDINATES:,} random coordinates", node.span)
     info = ctx.add_variable(node.name.id, shape, domains[node.type.name], node.name.span)
     poly = Poly.variable(info.name, info.start, size)
-    _declare(ctx, node.name, Random(poly, shape), "var", node.type.name + (show_shape(shape) if shape else ""))
+    _declare(
+        ctx, node.name, Random(poly, shape), "var", node.type.name + (show_shape(shape) if shape else "")
+    )
     if node.distribution is not None:
         tilde(ctx, tree.Tilde(node.span, node.name, node.distribution))
 
@@ -113,12 +129,20 @@ def _param(ctx: Context, node: tree.Param) -> None:
     shape = shape_of(ctx, node.type)
     check_size(shape, node.type.span)
     if node.value is None:
-        fail("E0227", f"the param `{node.name.id}` has no value", node.span,
-             help=f"`param {node.name.id}: … = 0`; training would start there")
+        fail(
+            "E0227",
+            f"the param `{node.name.id}` has no value",
+            node.span,
+            help=f"`param {node.name.id}: … = 0`; training would start there",
+        )
     value = constant(evaluate(ctx, node.value), node.value.span, "the value of a param")
     if broadcast(shape, value.shape, node.span) != shape:
-        fail("E0203", f"the value of `{node.name.id}` has the shape {show_shape(value.shape)}, declared is "
-                      f"{show_shape(shape)}", node.value.span)
+        fail(
+            "E0203",
+            f"the value of `{node.name.id}` has the shape {show_shape(value.shape)}, declared is "
+            f"{show_shape(shape)}",
+            node.value.span,
+        )
     array = np.broadcast_to(value.array, shape)
     checked = constant_type(ctx, node.type, Const(np.array(array)), node.name.id)
     _declare(ctx, node.name, checked, "param", node.type.name + (show_shape(shape) if shape else ""))
@@ -130,8 +154,12 @@ def _function(ctx: Context, node: tree.Function) -> None:
     if name in BUILTINS:
         fail("E0225", f"`{name}` is a function of the language", node.name.span, help="choose another name")
     if name in ctx.functions:
-        fail("E0202", f"the function `{name}` is declared twice", node.name.span,
-             labels=(Label(ctx.functions[name].name.span, "first declared here"),))
+        fail(
+            "E0202",
+            f"the function `{name}` is declared twice",
+            node.name.span,
+            labels=(Label(ctx.functions[name].name.span, "first declared here"),),
+        )
     seen: set[str] = set()
     for p in node.params:
         if p.id in seen:
@@ -147,7 +175,12 @@ def _tilde(ctx: Context, node: tree.Tilde) -> None:
 def _energy(ctx: Context, node: tree.EnergyTerm) -> None:
     value = numeric(evaluate(ctx, node.value), node.value.span, "an energy")
     if value.shape != ():
-        fail("E0212", f"an energy is one number, found {describe(value)}", node.value.span, help="`sum(…)` adds it up")
+        fail(
+            "E0212",
+            f"an energy is one number, found {describe(value)}",
+            node.value.span,
+            help="`sum(…)` adds it up",
+        )
     poly = as_random(value).poly
     if value.batch is None and ctx.batch is not None:
         poly = poly.scaled(float(ctx.batch.size))
@@ -167,17 +200,29 @@ def _observe(ctx: Context, node: tree.Observe) -> None:
     target = numeric(evaluate(ctx, node.target), node.target.span, "a random variable")
     value = numeric(evaluate(ctx, node.value), node.value.span)
     if not isinstance(target, Random):
-        fail("E0416", "`observe` takes a random variable on the left", node.target.span,
-             help="data on the left of `~` are observations too: `y ~ normal(f, sigma)`")
+        fail(
+            "E0416",
+            "`observe` takes a random variable on the left",
+            node.target.span,
+            help="data on the left of `~` are observations too: `y ~ normal(f, sigma)`",
+        )
     value = constant(value, node.value.span, "the observed value")
     if broadcast(target.shape, value.shape, node.span) != target.shape:
-        fail("E0203", f"the observed value has the shape {show_shape(value.shape)}, the left side "
-                      f"{show_shape(target.shape)}", node.value.span)
+        fail(
+            "E0203",
+            f"the observed value has the shape {show_shape(value.shape)}, the left side "
+            f"{show_shape(target.shape)}",
+            node.value.span,
+        )
     if not np.isfinite(value.array).all():
         fail("E0421", "an observed value must be finite", node.value.span)
     if not target.poly.is_linear:
-        fail("E0416", f"`observe` of an expression that is not linear in {quoted(target.poly.names)}",
-             node.target.span, help="introduce a soft constraint: `expression ~ normal(value, small)`")
+        fail(
+            "E0416",
+            f"`observe` of an expression that is not linear in {quoted(target.poly.names)}",
+            node.target.span,
+            help="introduce a soft constraint: `expression ~ normal(value, small)`",
+        )
     difference = binary("-", target, value, node.span)
     assert isinstance(difference, Random)
     ctx.effects.append(Fixed(unrolled(difference).poly, node.span))
@@ -191,11 +236,17 @@ def _temperature(ctx: Context, node: tree.Temperature) -> None:
     if not (t > 0.0 and np.isfinite(t)):
         fail("E0422", f"the temperature must be positive and finite, found {t:g}", node.value.span)
     if ctx.temperature is not None:
-        fail("E0422", "the temperature is given twice", node.span, labels=(Label(ctx.temperature[1], "first here"),))
+        fail(
+            "E0422",
+            "the temperature is given twice",
+            node.span,
+            labels=(Label(ctx.temperature[1], "first here"),),
+        )
     ctx.temperature = (t, node.span)
 
 
-# --- blocks ----------------------------------------------------------------------------------------------------------
+# --- blocks
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _for(ctx: Context, node: tree.For) -> None:
@@ -231,10 +282,14 @@ def _loop_by_turns(ctx: Context, node: tree.For, names: tuple[str, ...], reason:
     for turn in range(batch.size):
         ctx.turns += 1
         if ctx.turns > MOST_TURNS:
-            fail("E0228", f"a loop whose body has another shape in each turn ({reason.reason}) may take at most "
-                          f"{MOST_TURNS:,} turns", node.span,
-                 labels=(Label(reason.span, "because of this"),) if reason.span else (),
-                 help="write the varying part with a mask or an index array of one shape")
+            fail(
+                "E0228",
+                f"a loop whose body has another shape in each turn ({reason.reason}) may take at most "
+                f"{MOST_TURNS:,} turns",
+                node.span,
+                labels=(Label(reason.span, "because of this"),) if reason.span else (),
+                help="write the varying part with a mask or an index array of one shape",
+            )
         with ctx.inside(None):
             for target, value in zip(node.targets, columns):
                 _bind_turn(ctx, target, value, turn)
@@ -257,7 +312,9 @@ def _bind_turn(ctx: Context, target: tree.Name, value: Value, turn: int) -> None
 def _if(ctx: Context, node: tree.If) -> None:
     condition = truths(evaluate(ctx, node.condition), node.condition.span)
     if condition.shape != ():
-        fail("E0206", f"a condition must be one truth value, found {describe(condition)}", node.condition.span)
+        fail(
+            "E0206", f"a condition must be one truth value, found {describe(condition)}", node.condition.span
+        )
     if condition.batch is None:
         body = node.then if bool(condition.array) else node.otherwise
         with ctx.inside(ctx.batch):
@@ -275,10 +332,18 @@ def _train(ctx: Context, node: tree.Train) -> None:
     params = [d.name for d in ctx.declared if d.kind == "param"]
     for name in node.names:
         if name.id not in params:
-            fail("E0201", f"`{name.id}` is not a param", name.span, help=did_you_mean(name.id, params)
-                 or "declare it: `param W: real[n] = 0`")
-    fail("E0410", "training is not served yet by any stage", node.span,
-         help="remove `train`; the params keep the values they are given")
+            fail(
+                "E0201",
+                f"`{name.id}` is not a param",
+                name.span,
+                help=did_you_mean(name.id, params) or "declare it: `param W: real[n] = 0`",
+            )
+    fail(
+        "E0410",
+        "training is not served yet by any stage",
+        node.span,
+        help="remove `train`; the params keep the values they are given",
+    )
 
 
 def _query(ctx: Context, node: tree.Query) -> None:

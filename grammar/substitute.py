@@ -1,6 +1,8 @@
-"""Variables that are carried by others: x = mean + L z for a singular law, x = x0 + N z under exact linear observations.
+"""Variables that are carried by others: x = mean + L z for a singular law, x = x0 + N z under exact linear
+observations.
 
-The order of statements has no meaning, so all substitutions are gathered first and then applied to everything at once.
+The order of statements has no meaning, so all substitutions are gathered first and then applied to everything
+at once.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from spucc.arrays import FloatArray, IntArray
+from spucc.arrays import BoolArray, FloatArray, IntArray
 from spucc.diagnostics import Label, Span, fail
 from spucc.grammar.context import AddedBlock, Carried, Fixed
 from spucc.grammar.linear import Linear, spread
@@ -37,9 +39,13 @@ class Substitution:
         keep = np.ones(self.width)
         keep[index] = 0.0
         place = sparse.csr_array(
-            sparse.coo_array((np.ones(index.size), (index, np.arange(index.size))), shape=(self.width, index.size))
+            sparse.coo_array(
+                (np.ones(index.size), (index, np.arange(index.size))), shape=(self.width, index.size)
+            )
         )
-        step = sparse.csr_array(sparse.dia_array((keep[None, :], [0]), shape=(self.width, self.width)) + place @ linear)
+        step = sparse.csr_array(
+            sparse.dia_array((keep[None, :], [0]), shape=(self.width, self.width)) + place @ linear
+        )
         shift = np.zeros(self.width)
         shift[index] = offset
         self.offset = self.offset + self.rows @ shift
@@ -50,8 +56,11 @@ class Substitution:
         if self.trivial or a.linear.is_zero or not self.gone[a.linear.support()].any():
             return a
         matrix = a.linear.csr(self.width)
-        return Affine(Linear.of(sparse.csr_array(matrix @ self.rows)), spread(a.offset, a.size) + matrix @ self.offset,
-                      a.names)
+        return Affine(
+            Linear.of(sparse.csr_array(matrix @ self.rows)),
+            spread(a.offset, a.size) + matrix @ self.offset,
+            a.names,
+        )
 
     def poly(self, p: Poly) -> Poly:
         if self.trivial:
@@ -85,8 +94,13 @@ def carried(substitution: Substitution, laws: list[Carried]) -> None:
         twice = law.index[owner[law.index] >= 0]
         if twice.size:
             first = laws[int(owner[twice[0]])]
-            fail("E0414", "a variable has two singular laws", law.span, labels=(Label(first.span, "the first"),),
-                 help="give one of them a small jitter")
+            fail(
+                "E0414",
+                "a variable has two singular laws",
+                law.span,
+                labels=(Label(first.span, "the first"),),
+                help="give one of them a small jitter",
+            )
         owner[law.index] = k
     order: list[int] = []
     state = [0] * len(laws)
@@ -105,7 +119,7 @@ def carried(substitution: Substitution, laws: list[Carried]) -> None:
         substitution.replace(law.index, sparse.csr_array(matrix + z), spread(mean.offset, n))
 
 
-def _visit(k: int, laws: list[Carried], owner: FloatArray, state: list[int], order: list[int]) -> None:
+def _visit(k: int, laws: list[Carried], owner: IntArray, state: list[int], order: list[int]) -> None:
     """Depth first, so that a mean's own variables are replaced before it."""
     stack = [(k, iter(_needs(laws[k], owner)))] if state[k] == 0 else []
     if stack:
@@ -114,8 +128,12 @@ def _visit(k: int, laws: list[Carried], owner: FloatArray, state: list[int], ord
         node, needs = stack[-1]
         for other in needs:
             if state[other] == 1:
-                fail("E0414", "the mean of a singular law depends on the variable itself", laws[node].span,
-                     help="give the law a small jitter, or write the model without the cycle")
+                fail(
+                    "E0414",
+                    "the mean of a singular law depends on the variable itself",
+                    laws[node].span,
+                    help="give the law a small jitter, or write the model without the cycle",
+                )
             if state[other] == 0:
                 state[other] = 1
                 stack.append((other, iter(_needs(laws[other], owner))))
@@ -126,15 +144,19 @@ def _visit(k: int, laws: list[Carried], owner: FloatArray, state: list[int], ord
             order.append(node)
 
 
-def _needs(law: Carried, owner: FloatArray) -> list[int]:
+def _needs(law: Carried, owner: IntArray) -> list[int]:
     found = np.unique(owner[law.mean.affine.linear.support()])
     return [int(k) for k in found if k >= 0]
 
 
 def constrained(
-    substitution: Substitution, constraints: list[Fixed], discrete: FloatArray, fixed: dict[int, tuple[float, Span]]
+    substitution: Substitution,
+    constraints: list[Fixed],
+    discrete: BoolArray,
+    known: IntArray,
+    value: FloatArray,
 ) -> None:
-    """Exact linear observations: `poly = 0` row by row, solved for as many coordinates as there are independent rows."""
+    """Exact linear observations `poly = 0`, solved for as many coordinates as there are independent rows."""
     if not constraints:
         return
     rows = []
@@ -145,10 +167,9 @@ def constrained(
         offsets.append(spread(a.offset, a.size))
     matrix = sparse.csr_array(sparse.vstack(rows, format="csr"))
     right = -np.concatenate(offsets)
-    known = np.array(sorted(fixed), dtype=np.int64)
     if known.size:
         values = np.zeros(substitution.width)
-        values[known] = [fixed[int(k)][0] for k in known]
+        values[known] = value
         right = right - matrix @ values
         mask = np.ones(substitution.width)
         mask[known] = 0.0
@@ -157,11 +178,19 @@ def constrained(
     columns = np.unique(matrix.indices).astype(np.int64)
     span = constraints[0].span
     if discrete[columns].any():
-        fail("E0416", "`observe` of a combination that reads spins or bits", span,
-             help="observe single entries, or add an energy that favours the combination")
+        fail(
+            "E0416",
+            "`observe` of a combination that reads spins or bits",
+            span,
+            help="observe single entries, or add an energy that favours the combination",
+        )
     if max(columns.size, matrix.shape[0]) > MOST_CONSTRAINED:
-        fail("E0416", f"exact observations that couple {columns.size:,} coordinates are too many", span,
-             help="use a soft constraint: `expression ~ normal(value, small)`")
+        fail(
+            "E0416",
+            f"exact observations that couple {columns.size:,} coordinates are too many",
+            span,
+            help="use a soft constraint: `expression ~ normal(value, small)`",
+        )
     _eliminate(substitution, matrix[:, columns].toarray(), right, columns, span)
 
 

@@ -78,9 +78,12 @@ def checked(ctx: Context, type_: tree.Type, value: Value, source: Source) -> Val
             if array.size and cholesky(array) is None:
                 low, direction = descent(array)
                 at = int(np.argmax(np.abs(direction)))
-                source.fail("E0307", f"is not positive definite: its least eigenvalue is {low:.6g}, along a direction "
-                                     f"that is largest at index {at}",
-                            help="for a singular or indefinite matrix declare `symmetric`")
+                source.fail(
+                    "E0307",
+                    f"is not positive definite: its least eigenvalue is {low:.6g}, along a direction "
+                    f"that is largest at index {at}",
+                    help="for a singular or indefinite matrix declare `symmetric`",
+                )
             facts = frozenset(["symmetric", "spd"])
     if array.flags.writeable:
         array = array.view()
@@ -103,8 +106,11 @@ def _typed(type_: tree.Type, array: Array, source: Source) -> Array:
         if not np.isfinite(total):
             bad = np.flatnonzero(np.isnan(array).ravel())
             if bad.size:
-                source.fail("E0305", f"holds NaN at {source.entry(int(bad[0]), array.shape)}",
-                            help="leave missing values out and give the indices of those that are there")
+                source.fail(
+                    "E0305",
+                    f"holds NaN at {source.entry(int(bad[0]), array.shape)}",
+                    help="leave missing values out and give the indices of those that are there",
+                )
     if name in ("int", "spin", "bit"):
         if array.dtype.kind == "f":
             with np.errstate(all="ignore"):
@@ -112,23 +118,30 @@ def _typed(type_: tree.Type, array: Array, source: Source) -> Array:
             bad = np.flatnonzero(~(whole & (np.abs(array) < 2.0**63)).ravel())
             if bad.size:
                 at = int(bad[0])
-                source.fail("E0302", f"must be {name}, but {source.entry(at, array.shape)} is {array.ravel()[at]:g}")
+                source.fail(
+                    "E0302", f"must be {name}, but {source.entry(at, array.shape)} is {array.ravel()[at]:g}"
+                )
         array = array.astype(np.int64)
         allowed = {"spin": (-1, 1), "bit": (0, 1)}.get(name)
         if allowed is not None:
             bad = np.flatnonzero(~np.isin(array, allowed).ravel())
             if bad.size:
                 at = int(bad[0])
-                source.fail("E0314", f"must be {allowed[0]} or {allowed[1]}, but {source.entry(at, array.shape)} is "
-                                     f"{array.ravel()[at]}",
-                            help=f"`{'2 * b - 1' if name == 'spin' else '(s + 1) / 2'}` turns "
-                                 f"{'bits into spins' if name == 'spin' else 'spins into bits'}")
+                source.fail(
+                    "E0314",
+                    f"must be {allowed[0]} or {allowed[1]}, but {source.entry(at, array.shape)} is "
+                    f"{array.ravel()[at]}",
+                    help=f"`{'2 * b - 1' if name == 'spin' else '(s + 1) / 2'}` turns "
+                    f"{'bits into spins' if name == 'spin' else 'spins into bits'}",
+                )
         return array
     return array if array.dtype == np.float64 else array.astype(np.float64)
 
 
 def _kind(array: Array) -> str:
-    return {"U": "text", "S": "text", "O": "objects", "c": "complex numbers"}.get(array.dtype.kind, str(array.dtype))
+    return {"U": "text", "S": "text", "O": "objects", "c": "complex numbers"}.get(
+        array.dtype.kind, str(array.dtype)
+    )
 
 
 def _check_bounds(ctx: Context, type_: tree.Type, array: Array, source: Source) -> None:
@@ -139,13 +152,19 @@ def _check_bounds(ctx: Context, type_: tree.Type, array: Array, source: Source) 
         try:
             limit = np.broadcast_to(bound.array, array.shape)
         except ValueError:
-            fail("E0203", f"a bound of shape {show_shape(bound.shape)} for a datum of shape {show_shape(array.shape)}",
-                 node.span)
+            fail(
+                "E0203",
+                f"a bound of shape {show_shape(bound.shape)} for a datum of shape {show_shape(array.shape)}",
+                node.span,
+            )
         bad = np.flatnonzero(((array < limit) if which == "lower" else (array > limit)).ravel())
         if bad.size:
             at = int(bad[0])
-            source.fail("E0304", f"must be at {'least' if which == 'lower' else 'most'} {limit.ravel()[at]:g}, but "
-                                 f"{source.entry(at, array.shape)} is {array.ravel()[at]:g}")
+            source.fail(
+                "E0304",
+                f"must be at {'least' if which == 'lower' else 'most'} {limit.ravel()[at]:g}, but "
+                f"{source.entry(at, array.shape)} is {array.ravel()[at]:g}",
+            )
 
 
 def _check_matrix(type_: tree.Type, value: Const | SparseConst, source: Source) -> None:
@@ -160,7 +179,10 @@ def _check_matrix(type_: tree.Type, value: Const | SparseConst, source: Source) 
     found = asymmetry(value)
     if found is not None:
         i, j, a, b = found
-        source.fail("E0306", f"is not symmetric: `{source.name}[{i}, {j}]` is {a!r}, `{source.name}[{j}, {i}]` is {b!r}")
+        source.fail(
+            "E0306",
+            f"is not symmetric: `{source.name}[{i}, {j}]` is {a!r}, `{source.name}[{j}, {i}]` is {b!r}",
+        )
 
 
 def constant_type(ctx: Context, type_: tree.Type, value: Const, name: str) -> Const:

@@ -1,8 +1,9 @@
-"""What an expression can be worth: constants, random expressions, graphs, text; and the hidden axis of a loop.
+"""What an expression can be worth: constants, random expressions, graphs, text; and the hidden axis of a
+loop.
 
-A loop body is evaluated once, with its index as an array along a hidden *batch* axis. A value that varies over the loop
-carries its `Batch` and one more leading axis than the program sees; a value that does not carries None. Every value
-that meets another in an operation has either no batch or the current one.
+A loop body is evaluated once, with its index as an array along a hidden *batch* axis. A value that varies
+over the loop carries its `Batch` and one more leading axis than the program sees; a value that does not
+carries None. Every value that meets another in an operation has either no batch or the current one.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from spucc.grammar.poly import Poly
 
 Array = NDArray[Any]
 
-# Nothing that a program asks for may have more elements than this; the check comes before the memory is taken.
+# Nothing that a program asks for may have more elements than this; the check comes before the memory is
+# taken.
 LARGEST_ARRAY = 100_000_000
 LARGEST_LOOP = 30_000_000
 
 
 class CannotBatchError(Exception):
-    """An operation whose result has a different shape in each turn of a loop; the loop then runs turn by turn."""
+    """An operation whose result has a different shape in each turn of a loop; the loop then runs turn by
+    turn."""
 
     def __init__(self, reason: str, span: Span | None) -> None:
         super().__init__(reason)
@@ -40,8 +43,8 @@ class PoisonedError(Exception):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """The turns of a loop (or of a branch of it). `index[k]` is the turn of `parent` that turn k belongs to; it never
-    decreases."""
+    """The turns of a loop (or of a branch of it). `index[k]` is the turn of `parent` that turn k belongs to;
+    it never decreases."""
 
     size: int
     parent: Batch | None
@@ -83,7 +86,8 @@ class SparseConst:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Random:
-    """A polynomial of the random variables for each entry; the poly's entries run over (batch, *shape), row-major."""
+    """A polynomial of the random variables for each entry; the poly's entries run over (batch, *shape),
+    row-major."""
 
     poly: Poly
     shape: tuple[int, ...]
@@ -138,7 +142,7 @@ class Range:
         """How many turns for each turn of the loop around it."""
         ends = self.stop - self.start
         up = (ends + self.step - 1) // self.step if self.step > 0 else (-ends - self.step - 1) // -self.step
-        return np.maximum(np.atleast_1d(up), 0).astype(np.int64)
+        return np.asarray(np.maximum(np.atleast_1d(up), 0), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
