@@ -223,7 +223,9 @@ class Shared:
         else:
             name, *rest = src.entry(key).split() or [""]
             if name not in src.shared or rest not in ([], ["without", self.part]):
-                src.fault("E0618", f"`{key}` cannot be the same as `{name[:40]}`", help="name an earlier block")
+                src.fault(
+                    "E0618", f"`{key}` cannot be the same as `{name[:40]}`", help="name an earlier block"
+                )
             value = replace(src.shared[name], **{self.part: ()}) if rest else src.shared[name]
         src.shared[key] = value
         return value

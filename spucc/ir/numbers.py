@@ -118,7 +118,9 @@ def write_table(
         with out.block(f"{head} in {out.member(name)}", name):
             for column, array in columns:
                 out.keep(column.field, array)
-            out.line(" ".join(column.field + column.mark(array) for column, array in columns))
+            heads = " ".join(column.field + column.mark(array) for column, array in columns)
+            first, array = columns[0]
+            out.line(f"{heads}   # {array.shape[1 if first.stacked == 0 else 0]} rows")
         return
     parts = [(h, part, column.kind) for column, array in columns for h, part in column.split(array)]
     heads = [h for h, _, _ in parts]
@@ -481,10 +483,7 @@ class Sparse:
         if rows == columns and np.array_equal(index, np.arange(rows)):
             out.line(f"{key} = identity {rows}")
         else:
-            out.line(
-                f"{key} = select {rows} {columns} {written_ranges(out, key, index)}"
-                + said(out, labels)
-            )
+            out.line(f"{key} = select {rows} {columns} {written_ranges(out, key, index)}" + said(out, labels))
 
     def _labels(self, out: Writer, index: np.ndarray) -> list[str] | None:
         names = out.labels if self.by_row else self.names(out)

@@ -227,7 +227,9 @@ HOST_LOOP = Record[HostLoop](
     show.take_rows,
 )
 
-MAJORITY = Record[Majority](Majority, (Field("n_out", INT), Field("chain", Indices())), check.majority, show.take_rows)
+MAJORITY = Record[Majority](
+    Majority, (Field("n_out", INT), Field("chain", Indices())), check.majority, show.take_rows
+)
 
 READBACK = OneOf({"affine": AFFINE, "host-loop": HOST_LOOP, "majority": MAJORITY})
 

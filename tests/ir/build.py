@@ -44,7 +44,7 @@ def device() -> Device:
         name="ring4",
         family=Family.CAPACITIVE,
         topology=TopologySpec(kind="list", nodes=4, edges=((0, 1), (0, 3), (1, 2), (2, 3))),
-        description="Four cells in a ring — \"for tests\"",
+        description='Four cells in a ring — "for tests"',
         ground=Bank(unit="F", min=0.0, max=2.55e-9, bits=8),
         coupling=Bank(unit="F", min=0.0, max=2.55e-9, bits=8, signed=True),
         circuit=Circuit(resistance=2e3),
@@ -82,12 +82,16 @@ def states() -> dict[Stage, State]:
     couplings = Couplings(
         Family.CAPACITIVE,
         Domain.REAL,
-        sparse.csr_array(np.array([[1.0, -0.4, 0.0], [-0.4, 1.0, -0.4472135954999579], [0.0, -0.4472135954999579, 1.0]])),
+        sparse.csr_array(
+            np.array([[1.0, -0.4, 0.0], [-0.4, 1.0, -0.4472135954999579], [0.0, -0.4472135954999579, 1.0]])
+        ),
         frozen([0.0, 0.1, -0.0]),
         ints(0, 1, 2),
         plain_roles(3),
     )
-    scaled = Step("realise", Affine.diagonal(frozen([0.9, 0.8, 1.1]), frozen([0.0, 0.5, 0.0])), ("balanced as it is",))
+    scaled = Step(
+        "realise", Affine.diagonal(frozen([0.9, 0.8, 1.1]), frozen([0.0, 0.5, 0.0])), ("balanced as it is",)
+    )
     made = replace(job, value=couplings, steps=(scaled,))
     entry = LedgerEntry("all", "realise", 0.0, 0.0, 0.0, 0.0, 0.0)
     second = replace(jobs, stage=Stage.COUPLINGS, jobs=(made,), ledger=(entry,))
@@ -122,7 +126,9 @@ def states() -> dict[Stage, State]:
         placed.role,
     )
     rounded = replace(put, value=codes, steps=(*put.steps, Step("quantize{bits=8}", None)))
-    loss = LedgerEntry("all", "quantize", 3.2e-6, 3.1e-6, 1.2e-3, float("nan"), 4e-4, "bound", "an upper bound")
+    loss = LedgerEntry(
+        "all", "quantize", 3.2e-6, 3.1e-6, 1.2e-3, float("nan"), 4e-4, "bound", "an upper bound"
+    )
     fourth = replace(third, stage=Stage.QUANTIZED, jobs=(rounded,), ledger=(entry, loss))
     loaded = Configuration(codes, Schedule(1e-4, 2e-5, 1000, 4, 0.98), (scaled.readback,))
     final = replace(rounded, value=loaded)
@@ -132,4 +138,6 @@ def states() -> dict[Stage, State]:
 
 def program() -> Program:
     s = states()[Stage.PROGRAM]
-    return Program(s.device, s.source, s.model, s.jobs, s.steps, s.ledger, s.provenance, "realise,place,quantize{bits=8}")
+    return Program(
+        s.device, s.source, s.model, s.jobs, s.steps, s.ledger, s.provenance, "realise,place,quantize{bits=8}"
+    )

@@ -1,0 +1,146 @@
+"""A job's value as named facts, which two stages, two programs or a person can compare: `x[0] x[1]` → `80 → 800 pF`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from spucc.device import Bank, Device, Family
+from spucc.energy import Energy
+from spucc.fidelity import decode
+from spucc.ir.show import bits, names_of, si
+from spucc.readback import Affine, HostLoop, ReadBack
+from spucc.stages import Configuration, Couplings, JobValue, Placed, Quantized, edge_list
+
+NAMED = 1000
+"""Cells above which entries are counted and bounded, not named one by one."""
+
+Facts = dict[str, str]
+
+
+def facts(value: JobValue, energy: Energy, device: Device) -> Facts:
+    """What there is to say of a value: settings of the whole, then one fact a cell and a coupler, by the user's names."""
+    if isinstance(value, Configuration):
+        return {**_settings(value.codes), **_schedule(value), **_entries(value.codes, energy, device)}
+    return {**_settings(value), **_entries(value, energy, device)}
+
+
+def _settings(value: Any) -> Facts:
+    if isinstance(value, Energy):
+        return {"variables": str(value.n), "temperature": f"{value.temperature:g}"}
+    found = {"family": str(value.family), "cells": str(value.n)}
+    if isinstance(value, Placed):
+        found["scale"] = scale(value.family, value.scale)
+    if isinstance(value, Quantized):
+        found["members"] = str(value.members)
+        found["scale"] = ", ".join(scale(value.family, s) for s in value.scale.tolist()[:4])
+    return found
+
+
+def scale(family: Family, value: float) -> str:
+    """The scale with its unit: θ in joules for capacitors."""
+    return si(value, "J" if family is Family.CAPACITIVE else "1")
+
+
+def _schedule(value: Configuration) -> Facts:
+    s = value.schedule
+    return {
+        "settle": si(s.settle, "s"),
+        "interval": si(s.interval, "s"),
+        "draws": f"{s.draws} x {s.chains} chains",
+        "effective draws": f"{s.ess_per_draw:.3g} a draw",
+        "host operations": f"{s.host_operations:g} a draw",
+    }
+
+
+def _entries(value: Any, energy: Energy, device: Device) -> Facts:
+    n = value.n
+    if n > NAMED:
+        return _summary(value)
+    names = list(energy.labels()) if isinstance(value, Energy) else names_of(value, energy)
+    return dict(_named(value, names, device))
+
+
+def _named(value: Any, names: list[str], device: Device) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Energy | Couplings):
+        matrix = value.quadratic.tocsr() if isinstance(value, Energy) else value.matrix
+        linear = value.linear if isinstance(value, Energy) else -value.bias
+        for name, own, slope in zip(names, matrix.diagonal().tolist(), linear.tolist()):
+            yield name, f"{own:.6g}" + (f", linear {slope:.6g}" if slope else "")
+        pairs, entries = edge_list(matrix)
+        for (i, j), entry in zip(pairs.tolist(), entries.tolist()):
+            yield f"{names[i]} {names[j]}", f"{entry:.6g}"
+        return
+    own, between = settings_of(value, device)
+    for name, cell, setting in zip(names, value.cell.tolist(), own):
+        yield name, f"cell {cell}: {setting}"
+    for (p, q), setting in zip(value.edges.tolist(), between):
+        yield f"{names[p]} {names[q]}", setting
+
+
+def settings_of(value: Placed | Quantized, device: Device) -> tuple[list[str], list[str]]:
+    """What each cell and each coupler is set to: a value with its unit, or the first member's code, bits and value."""
+    spec = device.spec
+    if isinstance(value, Placed):
+        unit = "1" if value.dimensionless else spec.ground.unit
+        own = [si(v, unit) for v in value.ground.tolist()]
+        return own, [si(v, unit if unit == "1" else spec.coupling.unit) for v in value.coupling.tolist()]
+    ground, coupling = decode(value, 0, device)
+    return _coded(value.ground, ground, spec.ground), _coded(value.coupling, coupling, spec.coupling)
+
+
+def _coded(codes: np.ndarray, values: np.ndarray, bank: Bank) -> list[str]:
+    """`31 = 0001_1111 = 310 pF`, with how many members differ; on a continuous bank the value alone."""
+    if bank.continuous or not np.issubdtype(codes.dtype, np.integer):
+        return [si(v, bank.unit) for v in values.tolist()]
+    words = [
+        f"{c} = {bits(c, bank)} = {si(v, bank.unit)}" for c, v in zip(codes[0].tolist(), values.tolist())
+    ]
+    if len(codes) > 1:
+        low, high = codes.min(axis=0).tolist(), codes.max(axis=0).tolist()
+        words = [
+            w + (f" ({a} … {b} in {len(codes)} members)" if a < b else "")
+            for w, a, b in zip(words, low, high)
+        ]
+    return words
+
+
+def _summary(value: Any) -> Facts:
+    """Sizes and bounds of what is too large to be named."""
+    if isinstance(value, Energy | Couplings):
+        matrix = value.quadratic.tocsr() if isinstance(value, Energy) else value.matrix
+        return {
+            "own terms": _bounds(matrix.diagonal()),
+            "pairs": _bounds(edge_list(matrix)[1]),
+            "linear terms": _bounds(value.linear if isinstance(value, Energy) else value.bias),
+        }
+    return {
+        "placed on": _bounds(value.cell),
+        "ground": _bounds(value.ground),
+        "couplers": _bounds(value.coupling),
+    }
+
+
+def _bounds(values: np.ndarray) -> str:
+    flat = values.ravel()
+    return (
+        "none"
+        if flat.size == 0
+        else f"{flat.size}, {flat.min():.6g} … {flat.max():.6g}, norm {np.linalg.norm(flat):.9g}"
+    )
+
+
+def describe(back: ReadBack) -> str:
+    """A read-back in a few words."""
+    if isinstance(back, HostLoop):
+        return f"host loop, {back.sweeps} sweeps a draw, contraction {back.contraction:.3g}"
+    if not isinstance(back, Affine):
+        return f"majority of {back.n_in} cells for {back.n_out} spins"
+    size = f"{back.n_in} → {back.n_out}"
+    shifted = ", shifted" if back.offset.any() else ""
+    if back.is_diagonal:
+        kind = "unchanged" if (back.matrix.data == 1.0).all() else "scaled"
+        return f"{size} {kind}{shifted}"
+    return f"{size} linear, {back.matrix.nnz} entries{shifted}"
