@@ -297,11 +297,11 @@ def checked_graph(n: int, rows: Array, name: str) -> Graph:
 
     if n > MOST_NODES:
         fail("E0311", f"`{name}` has {n:,} nodes, at most {MOST_NODES:,} are taken")
-    finite = np.isfinite(rows).all(axis=1)
+    sound: Any = np.isfinite(rows)
+    finite = sound.all(axis=1)
     ends = np.where(finite[:, None], rows[:, :2], 0.0)
-    bad = np.flatnonzero(
-        ~finite | (ends != np.floor(ends)).any(axis=1) | (ends < 0).any(axis=1) | (ends >= n).any(axis=1)
-    )
+    outside: Any = (ends != np.floor(ends)) | (ends < 0) | (ends >= n)
+    bad = np.flatnonzero(~finite | outside.any(axis=1))
     if bad.size:
         k = int(bad[0])
         fail(

@@ -279,17 +279,17 @@ def _loop_by_turns(ctx: Context, node: tree.For, names: tuple[str, ...], reason:
     """The body once for each turn, for what has a different shape in each."""
     batch, columns = turns(ctx, node.iterable, names, node.span)
     before = len(ctx.diagnostics)
+    ctx.turns += batch.size
+    if ctx.turns > MOST_TURNS:
+        fail(
+            "E0228",
+            f"a loop whose body has another shape in each turn ({reason.reason}) may take at most "
+            f"{MOST_TURNS:,} turns",
+            node.span,
+            labels=(Label(reason.span, "because of this"),) if reason.span else (),
+            help="write the varying part with a mask or an index array of one shape",
+        )
     for turn in range(batch.size):
-        ctx.turns += 1
-        if ctx.turns > MOST_TURNS:
-            fail(
-                "E0228",
-                f"a loop whose body has another shape in each turn ({reason.reason}) may take at most "
-                f"{MOST_TURNS:,} turns",
-                node.span,
-                labels=(Label(reason.span, "because of this"),) if reason.span else (),
-                help="write the varying part with a mask or an index array of one shape",
-            )
         with ctx.inside(None):
             for target, value in zip(node.targets, columns):
                 _bind_turn(ctx, target, value, turn)
