@@ -56,6 +56,15 @@ class Board:
         theta = self.noise * self.resistance
         return not self.series_resistance.any() and bool(np.ptp(theta) <= 1e-12 * theta.max(initial=0.0))
 
+    @property
+    def temperature(self) -> float:
+        """The scale that the noise really has: κR of capacitors [J], κ/C0 of resistive cells, κ elsewhere."""
+        if not self.n:
+            return self.scale
+        if self.family is Family.CAPACITIVE:
+            return float(self.noise[0] * self.resistance[0])
+        return float(self.noise[0]) / (self.capacitance if self.family is Family.RESISTIVE else 1.0)
+
 
 def levels_of(bank: Bank, codes: IntArray | FloatArray, table: FloatArray | None) -> FloatArray:
     """Values [n] of codes [n]; `table` [n, magnitudes] gives measured values of each part's codes."""

@@ -1,9 +1,10 @@
 """Nested dissection: an order of elimination that keeps the factor of a sparse matrix small.
 
-The graph is drawn first: breadth-first distances from a few far-apart nodes are coordinates, their principal axes a
-drawing. Parts are then halved along their longest axis, all parts of one depth at once, and the nodes on the smaller
-side of a cut that touch the other are its separator (George 1973; the drawing is pivot MDS, Brandes & Pich 2007).
-Two halvings make one level of the tree, so that there are half as many levels to assemble.
+The graph is drawn first: breadth-first distances from a few far-apart nodes are coordinates, their principal
+axes a drawing. Parts are then halved along their longest axis, all parts of one depth at once, and the nodes
+on the smaller side of a cut that touch the other are its separator (George 1973; the drawing is pivot MDS,
+Brandes & Pich 2007). Two halvings make one level of the tree, so that there are half as many levels to
+assemble.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ _AXES = 3
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """`order` [n]: the old number of the k-th variable to be eliminated. Level 0 is the root, level l has 4^l nodes, and
-    node t of level l eliminates the variables `starts[l][t] … starts[l][t + 1] − 1` after all of its children 4t … 4t+3
-    of level l + 1 are done."""
+    """`order` [n]: the old number of the k-th variable to be eliminated. Level 0 is the root, level l has 4^l
+    nodes, and node t of level l eliminates the variables `starts[l][t] … starts[l][t + 1] − 1` after all of
+    its children 4t … 4t+3 of level l + 1 are done."""
 
     order: IntArray
     starts: tuple[IntArray, ...]
@@ -76,12 +77,13 @@ def drawing(matrix: sparse.csr_array) -> FloatArray:
         nearest = distances[0] if len(distances) == 1 else np.minimum(nearest, distances[-1])
     d = np.stack(distances)
     d -= d.mean(axis=1, keepdims=True)
-    values, axes = np.linalg.eigh(d @ d.T)
+    axes = np.linalg.eigh(d @ d.T)[1]
     return np.asarray(axes[:, ::-1][:, :_AXES].T @ d)
 
 
 def _distances(graph: sparse.csr_array, source: int) -> FloatArray:
-    """Numbers of steps [n] from a node; nodes that it does not reach are one component after the other, beyond it."""
+    """Numbers of steps [n] from a node; nodes that it does not reach are one component after the other,
+    beyond it."""
     n = int(graph.shape[0])
     order, before = csgraph.breadth_first_order(graph, source, directed=True)
     place = np.zeros(n, dtype=np.int64)
@@ -135,9 +137,7 @@ def _halve(matrix: sparse.csr_array, position: FloatArray, depth: int) -> tuple[
     return level, code
 
 
-def _second_half(
-    position: FloatArray, code: IntArray, active: IntArray, parts: int, n: int
-) -> IntArray:
+def _second_half(position: FloatArray, code: IntArray, active: IntArray, parts: int, n: int) -> IntArray:
     """Whether each active node lies in the second half of its part along the part's longest axis."""
     c = code[active]
     size = np.bincount(c, minlength=parts)

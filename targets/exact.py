@@ -1,77 +1,328 @@
-"""The default backend: the device's equations, simulated exactly."""
+"""The default backend: the device's equations, simulated exactly.
+
+`Cells` hands out what the cells of one load show, `Reader` turns it into the job's coordinates. The board
+model runs the same two with its own circuit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spucc.backend import Chunk, Mode, Progress, Request, Streams, block_length, members_of, normals, silent
+from spucc.arrays import IntArray
+from spucc.backend import Chunk, Mode, Progress, Request, Streams, members_of, normals, silent
 from spucc.device import Device
 from spucc.diagnostics import fail
-from spucc.readback import Affine, HostLoop
-from spucc.stages import Configuration, Job
-from spucc.targets.circuits import board
-from spucc.targets.law import Gaussian, cells
+from spucc.readback import Affine, HostLoop, ReadBack
+from spucc.stages import Configuration, Job, Quantized
+from spucc.targets.circuits import Board, board
+from spucc.targets.hostloop import Sweep, warm_up
+from spucc.targets.law import Gaussian, cells, corrected
+from spucc.targets.stepper import Stepper, starts, stepper
+
+# The purposes of random streams; those of the members of an ensemble follow the last.
+_DRAWS, _HOST, _PATH = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Exact:
-    """Independent draws of the law that the codes realise, or its exact trajectory."""
+class Cells(Protocol):
+    """One load of a device: draws of its cells in order, [chains, count, cells]."""
 
-    name: str = "exact"
+    def take(self, first: int, count: int) -> NDArray[Any]: ...
 
-    def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
-        """See `spucc.backend.Backend`. Raises E0721 where the network has no law, E0722 for cells that are
-        not linear."""
-        if not isinstance(job.value, Configuration):
-            fail("E0726", f"job `{job.name}` is not compiled to the end, so it cannot run")
-        configuration = job.value
-        if request.mode is Mode.TRAJECTORY:
-            fail("E0722", "trajectory mode is not there yet")
-        codes = configuration.codes
-        laws = [cells(board(codes, m, device)) for m in range(codes.members)]
-        streams = Streams(request.seed, job.name)
-        factors = [law.factor_of(request.dtype) for law in laws]
-        n = codes.n
-        length = block_length(n)
-        per_draw = 3 * max(n, job.target.n, 1) * max(request.chains, 1) * np.dtype(request.dtype).itemsize
-        step = max(1, request.memory // per_draw)
-        step = step if step < length else step // length * length
-        done = request.first
-        end = request.first + request.draws
-        while done < end:
-            take = min(end - done, step - done % step)
-            z = normals(streams, request.chains, done, take, n, request.dtype)
-            who = members_of(codes.weight, done, take)
-            y: NDArray[Any] = np.empty_like(z)
-            for m, law in enumerate(laws):
-                if codes.members == 1:
-                    flat = factors[m].colour(z.reshape(-1, n)).reshape(z.shape)
-                    y = _correct(flat, law, codes.readback[m])
-                    continue
-                at = np.flatnonzero(who == m)
-                flat = factors[m].colour(z[:, at].reshape(-1, n)).reshape(request.chains, at.size, n)
-                y[:, at] = _correct(flat, law, codes.readback[m])
-            for back in reversed(configuration.readback):
-                if isinstance(back, HostLoop):
-                    fail("E0722", "host loop not there yet")
-                y = back.draws(y)
-            done += take
-            progress(job.name, (done - request.first) / max(request.draws, 1))
-            yield Chunk(done - take, y)
+    @property
+    def state(self) -> NDArray[Any]:
+        """What is needed to go on after the last draw taken, [chains, states]; no columns where nothing
+        is."""
+        ...
 
 
-def _correct(y: NDArray[Any], law: Gaussian, back: Affine) -> NDArray[Any]:
-    """Mean and the member's correction; diagonal maps are done in place."""
-    if law.mean.any():
-        y += law.mean.astype(y.dtype)
-    if back.is_diagonal:
-        y *= back.matrix.data.astype(y.dtype)
+class IndependentCells:
+    """Every draw from the law after infinite time."""
+
+    def __init__(self, law: Gaussian, streams: Streams, chains: int, dtype: str) -> None:
+        self._factor = law.factor_of(dtype)
+        self._mean = law.mean.astype(dtype) if law.mean.any() else None
+        self._streams, self._chains, self._dtype = streams, chains, dtype
+
+    def take(self, first: int, count: int) -> NDArray[Any]:
+        tile, n = self._factor.tile, self._factor.n
+        low, high = first // tile * tile, -(-(first + count) // tile) * tile
+        if (low, high) == (first, first + count):
+            z = normals(self._streams, self._chains, first, count, n, self._dtype)
+        else:
+            z = np.zeros((self._chains, high - low, n), dtype=self._dtype)
+            z[:, first - low : first - low + count] = normals(
+                self._streams, self._chains, first, count, n, self._dtype
+            )
+        y = self._factor.colour(z.reshape(-1, n)).reshape(z.shape)[:, first - low : first - low + count]
+        if self._mean is not None:
+            y += self._mean
+        return y
+
+    @property
+    def state(self) -> NDArray[Any]:
+        return np.zeros((self._chains, 0))
+
+
+class PathCells:
+    """The circuit's own path. The state is that at the start of the stretch that the next draw belongs to."""
+
+    def __init__(
+        self, path: Stepper, streams: Streams, chains: int, state: NDArray[Any] | None, first: int
+    ) -> None:
+        self._path, self._streams, self._chains = path, streams, chains
+        if state is None:
+            state = path.start(starts(streams, chains, path.width))
+        self._before = state
+        self._block = first // path.stretch
+        self._now: tuple[NDArray[Any], NDArray[Any]] | None = None
+
+    def take(self, first: int, count: int) -> NDArray[Any]:
+        parts: list[NDArray[Any]] = []
+        stretch = self._path.stretch
+        at, end = first, first + count
+        while at < end:
+            begin = self._block * stretch
+            if self._now is None:
+                z = np.empty((self._chains, stretch, self._path.width), dtype=self._path.dtype)
+                for c in range(self._chains):
+                    self._streams.at(c, self._block + 1).standard_normal(dtype=self._path.dtype, out=z[c])
+                self._now = self._path.steps(self._before, z)
+            part = self._now[0][:, at - begin : end - begin]
+            parts.append(part)
+            at += part.shape[1]
+            if at == begin + stretch:
+                self._before, self._now = self._now[1], None
+                self._block += 1
+        return np.concatenate(parts, axis=1) if len(parts) != 1 else parts[0].copy()
+
+    @property
+    def state(self) -> NDArray[Any]:
+        return self._before
+
+
+@dataclass
+class Ensemble:
+    """The members of a configuration, draws interleaved by weight (`spucc.backend.members_of`) and
+    corrected."""
+
+    codes: Quantized
+    members: Sequence[Cells]
+    _taken: IntArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._taken = np.zeros(len(self.members), dtype=np.int64)
+
+    def skip(self, first: int) -> None:
+        """Start at draw `first`."""
+        self._taken = self.before(first)
+
+    def before(self, first: int) -> IntArray:
+        """How many of the first draws each member gives."""
+        counts = np.zeros(len(self.members), dtype=np.int64)
+        for start in range(0, first, 2**20):
+            who = members_of(self.codes.weight, start, min(2**20, first - start))
+            counts += np.bincount(who, minlength=counts.size)
+        return counts
+
+    def take(self, first: int, count: int) -> NDArray[Any]:
+        if len(self.members) == 1:
+            return apply(self.codes.readback[0], self.members[0].take(first, count))
+        who = members_of(self.codes.weight, first, count)
+        out: NDArray[Any] | None = None
+        for m, member in enumerate(self.members):
+            at = np.flatnonzero(who == m)
+            if not at.size:
+                continue
+            part = apply(self.codes.readback[m], member.take(int(self._taken[m]), at.size))
+            if out is None:
+                out = np.empty((part.shape[0], count, part.shape[2]), dtype=part.dtype)
+            out[:, at] = part
+            self._taken[m] += at.size
+        assert out is not None
+        return out
+
+    @property
+    def state(self) -> NDArray[Any]:
+        return np.concatenate([m.state for m in self.members], axis=1)
+
+
+def apply(back: ReadBack, y: NDArray[Any]) -> NDArray[Any]:
+    """A read-back on draws of any float type; diagonal maps work in place."""
+    assert not isinstance(back, HostLoop)
+    if isinstance(back, Affine) and back.is_diagonal:
+        if (back.matrix.data != 1.0).any():
+            y *= back.matrix.data.astype(y.dtype)
         if back.offset.any():
             y += back.offset.astype(y.dtype)
         return y
     return back.draws(y).astype(y.dtype, copy=False)
+
+
+class Reader:
+    """Draws of the job's coordinates from those of the cells: read-backs from last to first, a host loop
+    among them.
+
+    `laws` are the members' laws before their own correction, which only a host loop needs.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        source: Ensemble,
+        laws: Sequence[Gaussian],
+        streams: Streams,
+        chains: int,
+        state: NDArray[Any] | None,
+    ) -> None:
+        backs = configuration.readback
+        at = [k for k, b in enumerate(backs) if isinstance(b, HostLoop)]
+        if len(at) > 1:
+            fail("E0722", "a job with more than one host loop cannot run")
+        self._source, self._chains, self._streams = source, chains, streams
+        self._outer = backs[: at[0]] if at else ()
+        self._inner = backs[at[0] + 1 :] if at else backs
+        loop = backs[at[0]] if at else None
+        self._loop = loop if isinstance(loop, HostLoop) else None
+        if self._loop is None:
+            return
+        self._warm = warm_up(self._loop)
+        self._sweeps: list[Sweep] = []
+        for m, law in enumerate(laws):
+            known = corrected(law, source.codes.readback[m])
+            for back in reversed(self._inner):
+                if not isinstance(back, Affine):
+                    fail("E0722", "a host loop over spins cannot run")
+                known = corrected(known, back)
+            self._sweeps.append(Sweep(self._loop, known))
+        n = self._sweeps[0].width
+        self._x = np.zeros((chains, n)) if state is None else state
+        self._fresh = state is None
+
+    @staticmethod
+    def sweeps_before(configuration: Configuration, first: int) -> int:
+        """How many draws of the cells the draws before number `first` have used."""
+        loop = next((b for b in configuration.readback if isinstance(b, HostLoop)), None)
+        return first if loop is None else (warm_up(loop) + first * loop.sweeps if first else 0)
+
+    def take(self, first: int, count: int) -> NDArray[Any]:
+        if self._loop is None:
+            y = self._source.take(first, count)
+            for back in reversed(self._inner):
+                y = apply(back, y)
+            return y
+        if self._fresh and first == 0:
+            self._sweep(0, self._warm)
+            self._fresh = False
+        kept = np.empty((self._chains, count, self._x.shape[1]))
+        for k in range(count):
+            self._sweep(self._warm + (first + k) * self._loop.sweeps, self._loop.sweeps)
+            kept[:, k] = self._x
+        out: NDArray[Any] = kept
+        for back in reversed(self._outer):
+            out = apply(back, out)
+        return out
+
+    def _sweep(self, first: int, count: int) -> None:
+        for low in range(first, first + count, 1024):
+            here = min(1024, first + count - low)
+            eta = self._source.take(low, here)
+            for back in reversed(self._inner):
+                eta = apply(back, eta)
+            z = normals(self._streams, self._chains, low, here, self._x.shape[1])
+            who = members_of(self._source.codes.weight, low, here)
+            for t in range(here):
+                self._x = self._sweeps[who[t]](self._x, eta[:, t], z[:, t])
+
+    @property
+    def state(self) -> NDArray[Any]:
+        """The cells' state and, in front of it, the host's."""
+        own = np.zeros((self._chains, 0)) if self._loop is None else self._x
+        return np.concatenate([own, self._source.state], axis=1)
+
+
+def reader(configuration: Configuration, boards: Sequence[Board], name: str, request: Request) -> Reader:
+    """What hands out a job's draws when its members make the circuits `boards`.
+
+    Raises:
+        SpuccError: E0720, E0721 for circuits without a law; E0723 for a trajectory without an interval; E0724
+        for
+            ones that are too large; E0725 for a host loop that does not converge.
+    """
+    codes, chains, state = configuration.codes, request.chains, request.state
+    loop = next((b for b in configuration.readback if isinstance(b, HostLoop)), None)
+    first = Reader.sweeps_before(configuration, request.first)
+    laws: list[Gaussian] = []
+    if request.mode is Mode.INDEPENDENT or loop is not None:
+        laws = [cells(b) for b in boards]
+    host_state = None
+    if loop is not None and state is not None:
+        host_state, state = state[:, : loop.potential.size], state[:, loop.potential.size :]
+    members: list[Cells] = []
+    if request.mode is Mode.INDEPENDENT:
+        for m, law in enumerate(laws):
+            streams = Streams(request.seed, name, _DRAWS if m == 0 else _PATH + 2 * m + 1)
+            members.append(IndependentCells(law, streams, chains, request.dtype))
+        source = Ensemble(codes, members)
+        source.skip(first)
+    else:
+        interval = configuration.schedule.interval if request.interval is None else request.interval
+        if request.interval is None and interval == 0:
+            fail(
+                "E0723",
+                f"the program does not say how long to wait between two draws of job `{name}`",
+                help="give the interval in seconds, or compile with a schedule",
+            )
+        begun = Ensemble(codes, [None] * codes.members).before(first)  # type: ignore[list-item]
+        for m, circuit in enumerate(boards):
+            path = stepper(circuit, interval, configuration.schedule.settle, request.dtype)
+            mine = None
+            if state is not None:
+                mine, state = state[:, : path.states], state[:, path.states :]
+            streams = Streams(request.seed, name, _PATH + 2 * m)
+            members.append(PathCells(path, streams, chains, mine, int(begun[m])))
+        source = Ensemble(codes, members)
+        source.skip(first)
+    host = Streams(request.seed, name, _HOST)
+    return Reader(configuration, source, laws, host, chains, host_state)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Independent draws of the law that the codes realise, or the circuit's exact path."""
+
+    name: str = "exact"
+
+    def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
+        """See `spucc.backend.Backend`; raises what `reader` raises, and E0722 for cells that are not
+        linear."""
+        configuration = configuration_of(job)
+        boards = [board(configuration.codes, m, device) for m in range(configuration.codes.members)]
+        yield from chunks(reader(configuration, boards, job.name, request), job, request, progress)
+
+
+def configuration_of(job: Job) -> Configuration:
+    """The job's configuration. Raises E0726 for a job that is not compiled to the end."""
+    if not isinstance(job.value, Configuration):
+        fail("E0726", f"job `{job.name}` is not compiled to the end, so it cannot run")
+    return job.value
+
+
+def chunks(source: Reader, job: Job, request: Request, progress: Progress) -> Iterator[Chunk]:
+    """The draws that a request asks for, in pieces of about its memory."""
+    width = 3 * max(configuration_of(job).codes.n, job.target.n, 1) * max(request.chains, 1)
+    step = max(1, request.memory // (width * np.dtype(request.dtype).itemsize))
+    # Whole powers of two, so that pieces end where streams, tiles and stretches do.
+    step = 1 << (step.bit_length() - 1)
+    done, end = request.first, request.first + request.draws
+    while done < end:
+        count = min(end - done, step - done % step)
+        values = source.take(done, count).astype(request.dtype, copy=False)
+        done += count
+        progress(job.name, (done - request.first) / request.draws)
+        state = source.state
+        yield Chunk(done - count, values, state if state.shape[1] else None)

@@ -19,8 +19,8 @@ from spucc.diagnostics import fail
 DENSE_ORDER = 384
 # A sparse matrix with a larger share of entries than this is treated as dense.
 DENSE_SHARE = 0.1
-# Rows of random numbers that one product takes: they stay in the cache between their making and their use.
-_CACHED = 2**16
+# From this order on the product with a triangle beats the one with a square.
+_TRIANGULAR = 192
 
 
 class Factor(Protocol):
@@ -35,8 +35,18 @@ class Factor(Protocol):
         """log det of the precision."""
         ...
 
+    @property
+    def tile(self) -> int:
+        """How many draws are made by one product."""
+        ...
+
     def colour(self, z: NDArray[Any]) -> NDArray[Any]:
-        """z [m, n] standard normal → m draws [m, n] of N(0, Σ). `z` may be overwritten."""
+        """z [m, n] standard normal → m draws [m, n] of N(0, Σ); m is a multiple of `tile`. `z` may be
+        overwritten.
+
+        A draw's bytes depend on its numbers and its place in its tile, not on the other tiles: products of
+        one shape round alike, those of different shapes do not.
+        """
         ...
 
     def solve(self, b: FloatArray) -> FloatArray:
@@ -53,12 +63,21 @@ class DenseFactor:
         inverse, info = linalg.lapack.dtrtri(lower, lower=1)
         if info != 0:
             _not_positive()
-        self._inverse = np.ascontiguousarray(inverse)
-        self._product = np.ascontiguousarray(self._inverse, dtype=dtype)
+        self._inverse = np.asarray(inverse)
         self.n = int(precision.shape[0])
+        self.tile = tile_of(self.n)
+        self._triangle = np.asarray(inverse, dtype=dtype, order="F" if self.n >= _TRIANGULAR else "C")
+        kind = linalg.blas.strmm if self._triangle.dtype == np.float32 else linalg.blas.dtrmm
+        self._trmm = kind if self.n >= _TRIANGULAR else None
 
     def colour(self, z: NDArray[Any]) -> NDArray[Any]:
-        return product(z, self._product)
+        if self._trmm is None:
+            return product(z, self._triangle, self.tile)
+        for start in range(0, z.shape[0], self.tile):
+            # In place: the transpose of a stretch of rows is what Fortran calls a matrix.
+            rows = z[start : start + self.tile].T
+            self._trmm(1.0, self._triangle, rows, lower=1, trans_a=1, overwrite_b=1)
+        return z
 
     def solve(self, b: FloatArray) -> FloatArray:
         return np.asarray(self._inverse.T @ (self._inverse @ b))
@@ -72,25 +91,28 @@ class CovarianceFactor:
         self._root = root(covariance)
         self._product = np.ascontiguousarray(self._root.T, dtype=dtype)
         self.n = int(covariance.shape[0])
+        self.tile = tile_of(self.n)
 
     @property
     def logdet(self) -> float:
         return -float(np.linalg.slogdet(self._covariance)[1])
 
     def colour(self, z: NDArray[Any]) -> NDArray[Any]:
-        return product(z, self._product)
+        return product(z, self._product, self.tile)
 
     def solve(self, b: FloatArray) -> FloatArray:
         return np.asarray(self._covariance @ b)
 
 
-def product(z: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """z @ right in stretches that stay in the cache."""
-    out = np.empty((z.shape[0], right.shape[1]), dtype=z.dtype)
-    step = max(64, _CACHED // max(z.shape[1], 1))
-    for start in range(0, z.shape[0], step):
-        np.matmul(z[start : start + step], right, out=out[start : start + step])
-    return out
+def tile_of(n: int) -> int:
+    """Rows of a tile: many enough for a good product, few enough to stay in the cache and to waste little."""
+    return 256 if n <= 128 else 64
+
+
+def product(z: NDArray[Any], right: NDArray[Any], tile: int) -> NDArray[Any]:
+    """z @ right, tile by tile."""
+    out = np.matmul(z.reshape(-1, tile, z.shape[1]), right)
+    return np.asarray(out.reshape(z.shape[0], right.shape[1]))
 
 
 def cholesky(matrix: FloatArray) -> FloatArray:

@@ -1,38 +1,40 @@
 """The linear stochastic equation dx = −A (x − mean) dt + B dW of any family, stepped without discretisation
 error.
 
-    x(t + h) = F x(t) + noise of covariance Q,   F = exp(−A h),   Q = ∫₀ʰ e^{−As} B Bᵀ e^{−Aᵀs} ds = S − F S
-    Fᵀ
+    x(t + h) = F x(t) + noise of covariance Q,   F = exp(−A h),   Q = ∫₀ʰ e^{−As} B Bᵀ e^{−Aᵀs} ds
 
-with A S + S Aᵀ = B Bᵀ (physics §3, §4). A need not be normal, and B Bᵀ may be singular, as it is in an RLC
-cell.
+so that Q = S − F S Fᵀ with A S + S Aᵀ = B Bᵀ (physics §3, §4). A need not be normal, and B Bᵀ may be
+singular, as it is in an RLC cell. F and Q come from a short step by doubling, F(2t) = F(t)², Q(2t) = Q(t) +
+F(t) Q(t) F(t)ᵀ: sums of positive terms only, so that no interval, however short or long, loses Q to
+cancellation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from math import inf, isfinite
 
 import numpy as np
-from scipy import linalg, sparse
+from numpy.typing import NDArray
+from scipy import linalg
 
 from spucc.arrays import FloatArray
 from spucc.device import Family
 from spucc.diagnostics import fail
 from spucc.targets.circuits import Board
+from spucc.targets.gaussian import DenseFactor, factorise
 
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """dx = −A (x − mean) dt + B dW for d states, in states without units: state k is `unit[k]` of the SI
-    unit.
+    """dx = −A (x − mean) dt + B dW for d states without units: state k is `unit[k]` of the SI unit.
 
-    `drift` A [d, d] in 1/s, `noise` B [d, w], both sparse; the cells that are read are the last `cells`
-    states.
+    `drift` A [d, d] in 1/s, `noise` B [d, w]; the cells that are read are the last `cells` states.
     """
 
-    drift: sparse.csr_array
-    noise: sparse.csr_array
+    drift: FloatArray
+    noise: FloatArray
     mean: FloatArray
     unit: FloatArray
     cells: int
@@ -41,75 +43,226 @@ class Linear:
     def d(self) -> int:
         return int(self.mean.size)
 
+    @cached_property
+    def rates(self) -> NDArray[np.complex128]:
+        """The eigenvalues [d] of A, in 1/s."""
+        if not np.isfinite(self.drift).all():
+            return np.full(self.d, np.nan, dtype=np.complex128)
+        return np.asarray(np.linalg.eigvals(self.drift), dtype=np.complex128)
+
+    @property
+    def read_unit(self) -> FloatArray:
+        """The units [cells] of the cells."""
+        return self.unit[self.d - self.cells :]
+
     def mean_read(self) -> FloatArray:
-        """The mean of the cells, in their unit."""
+        """The mean of the cells, in SI units."""
         return np.asarray((self.mean * self.unit)[self.d - self.cells :])
 
     def read(self, covariance: FloatArray) -> FloatArray:
-        """The block of a covariance [d, d] of states that belongs to the cells, in their unit."""
-        unit = self.unit[self.d - self.cells :]
-        return np.asarray(covariance[self.d - self.cells :, self.d - self.cells :] * unit[:, None] * unit)
+        """The block of a covariance [d, d] of states that belongs to the cells, in SI units."""
+        block = covariance[self.d - self.cells :, self.d - self.cells :]
+        return np.asarray(block * self.read_unit[:, None] * self.read_unit)
 
 
 def system(circuit: Board) -> Linear:
-    """The equation of a circuit (physics §1, §3). Capacitors have the states (i, v), the other families
-    their cells."""
-    n, k = circuit.n, circuit.matrix
+    """The equation of a circuit (physics §1, §3). Capacitors have the states (i, v), the other families their
+    cells.
+
+    Raises E0721 where the matrix of capacitors or conductances is not positive definite, E0720 for parts that
+    no passive circuit has.
+    """
+    assert_passive(circuit)
+    n, k = circuit.n, np.asarray(circuit.matrix.toarray())
     if circuit.family is Family.CAPACITIVE:
-        # L di = (v − r_s i) dt; C dv = −(i + v/R) dt + √(2κ) dW
-        inverse = inverse_of(k)
-        theta = circuit.scale
-        i_unit = np.sqrt(theta / circuit.inductance)
-        v_unit = np.sqrt(theta / k.diagonal())
-        top = [
-            sparse.diags_array(circuit.series_resistance / circuit.inductance),
-            sparse.diags_array(-v_unit / (circuit.inductance * i_unit)),
-        ]
-        left = sparse.diags_array(1.0 / v_unit) @ inverse
-        bottom = [left @ sparse.diags_array(i_unit), left @ sparse.diags_array(v_unit / circuit.resistance)]
-        noise = sparse.vstack(
-            [sparse.csr_array((n, n)), left @ sparse.diags_array(np.sqrt(2.0 * circuit.noise))]
-        )
-        drift = sparse.csr_array(sparse.block_array([top, bottom]))
-        unit = np.concatenate([i_unit, v_unit])
-        return Linear(drift, sparse.csr_array(noise), np.zeros(2 * n), unit, n)
+        # L di = (v − r_s i) dt;  C dv = −(i + v/R) dt + √(2κ) dW
+        inverse = DenseFactor(k).solve(np.eye(n))
+        i_unit = np.sqrt(circuit.scale / circuit.inductance)
+        v_unit = np.sqrt(circuit.scale / np.diagonal(k))
+        left = inverse / v_unit[:, None]
+        damping = np.diag(circuit.series_resistance / circuit.inductance)
+        drive = np.diag(-v_unit / (circuit.inductance * i_unit))
+        drift = np.block([[damping, drive], [left * i_unit, left * (v_unit / circuit.resistance)]])
+        noise = np.concatenate([np.zeros((n, n)), left * np.sqrt(2.0 * circuit.noise)])
+        return Linear(drift, noise, np.zeros(2 * n), np.concatenate([i_unit, v_unit]), n)
+    rate, strength = overdamped(circuit)
+    unit = np.sqrt(circuit.scale / np.diagonal(k))
+    mean = factorise(k).solve(circuit.bias) / unit
+    return Linear(rate * k * unit / unit[:, None], np.diag(np.sqrt(strength) / unit), mean, unit, n)
+
+
+def overdamped(circuit: Board) -> tuple[float, FloatArray]:
+    """(a, D): dv = −a (K v − bias) dt + √D dW of the families without inductors."""
     if circuit.family is Family.RESISTIVE:
-        rate, strength = 1.0 / circuit.capacitance, 2.0 * circuit.noise / circuit.capacitance**2
-    else:
-        rate = circuit.mobility
-        strength = 2.0 * circuit.mobility * circuit.noise
-    unit = np.sqrt(circuit.scale / k.diagonal())
-    drift = sparse.diags_array(rate / unit) @ k @ sparse.diags_array(unit)
-    noise = sparse.diags_array(np.sqrt(strength) / unit)
-    mean = np.zeros(n)
-    if circuit.bias.any():
-        from spucc.targets.gaussian import factorise
-
-        mean = factorise(k).solve(circuit.bias) / unit
-    return Linear(sparse.csr_array(drift), sparse.csr_array(noise), mean, unit, n)
+        return 1.0 / circuit.capacitance, 2.0 * circuit.noise / circuit.capacitance**2
+    return circuit.mobility, 2.0 * circuit.mobility * circuit.noise
 
 
-def inverse_of(matrix: sparse.csr_array) -> sparse.csr_array:
-    """The inverse of a symmetric positive definite matrix, stored in full. Raises E0721 where it is not
-    one."""
-    from spucc.targets.gaussian import DenseFactor
-
-    return sparse.csr_array(DenseFactor(matrix.toarray()).solve(np.eye(matrix.shape[0])))
-
-
-def stationary(linear: Linear) -> FloatArray:
-    """S [d, d] with A S + S Aᵀ = B Bᵀ. Raises E0720 where the circuit is not stable."""
-    drift, noise = linear.drift.toarray(), linear.noise.toarray()
-    assert_stable(drift)
-    s: Any = linalg.solve_continuous_lyapunov(drift, noise @ noise.T)
-    return np.asarray(0.5 * (s + s.T))
+def inductive(inductance: FloatArray, resistance: FloatArray, theta: float) -> Linear:
+    """Coupled coils L [n, n] in series with resistors R [n] at θ: L di = −R i dt + √(2θR) dW, so i ~ N(0,
+    θL⁻¹) (mapping §4, mutual inductors read as currents)."""
+    n = resistance.size
+    unit = np.sqrt(theta / np.diagonal(inductance))
+    left = DenseFactor(inductance).solve(np.eye(n)) / unit[:, None]
+    return Linear(left * (resistance * unit), left * np.sqrt(2.0 * theta * resistance), np.zeros(n), unit, n)
 
 
-def assert_stable(drift: FloatArray) -> None:
+def assert_passive(circuit: Board) -> None:
+    """Raises E0720 for parts that give energy, E0721 is left to the factor of the matrix."""
+    parts = {
+        "resistance": circuit.resistance > 0,
+        "inductance": circuit.inductance > 0,
+        "series resistance": circuit.series_resistance >= 0,
+        "noise power": circuit.noise >= 0,
+        "scale": np.array([circuit.scale > 0 and isfinite(circuit.scale)]),
+    }
+    for name, good in parts.items():
+        if not good.all():
+            fail(
+                "E0720",
+                f"the circuit is not passive: its {name} of cell {int(np.argmin(good))} is out of bounds",
+                help="check the device file and its calibration",
+            )
+
+
+def assert_stable(linear: Linear) -> None:
     """Raises E0720 unless every eigenvalue of A has a positive real part."""
-    if drift.size and not np.linalg.eigvals(drift).real.min() > 0:
+    if linear.d and not linear.rates.real.min() > 0:
         fail(
             "E0720",
             "the circuit is not stable: a disturbance of it grows instead of dying out",
             help="check the signs of resistances and couplers in the device file and the calibration",
         )
+
+
+def transition(linear: Linear, h: float) -> tuple[FloatArray, FloatArray]:
+    """F and Q [d, d] of an interval h ≥ 0 in s; for h = ∞, 0 and the stationary covariance.
+
+    Raises:
+        SpuccError: E0720 where the circuit is not stable, E0723 for an interval that is no time.
+    """
+    if not h >= 0:
+        fail("E0723", f"the interval between draws is {h} s", help="give a time of 0 s or more")
+    a, d = linear.drift, linear.d
+    if h == 0 or d == 0:
+        return np.eye(d), np.zeros((d, d))
+    assert_stable(linear)
+    rate = float(np.linalg.norm(a, 1))
+    doublings = max(0, int(np.ceil(np.log2(h * rate))) + 1) if isfinite(h) else None
+    step = h / 2.0**doublings if doublings is not None else 0.5 / rate
+    # Van Loan (1978): exp([[−A, D], [0, Aᵀ]] t) = [[F, G], [0, F⁻ᵀ]], Q = G Fᵀ; safe for a short step.
+    block = np.block([[-a, linear.noise @ linear.noise.T], [np.zeros((d, d)), a.T]])
+    exp = linalg.expm(block * step)
+    f = exp[:d, :d]
+    q = exp[:d, d:] @ f.T
+    k = 0
+    while k < doublings if doublings is not None else np.abs(f).max() > 1e-12:
+        q = q + f @ q @ f.T
+        f = f @ f
+        k += 1
+        if not f.any():
+            break
+        f[np.abs(f) < 1e-150] = 0.0
+    return (f if isfinite(h) else np.zeros((d, d))), 0.5 * (q + q.T)
+
+
+def stationary(linear: Linear) -> FloatArray:
+    """S [d, d] with A S + S Aᵀ = B Bᵀ. Raises E0720 where the circuit is not stable."""
+    return transition(linear, inf)[1]
+
+
+# --- systems that fall apart into modes
+# ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """The equation as functions of one symmetric matrix M of the cells: every eigenvalue m of M is a mode of
+    its own.
+
+    Of an overdamped circuit x' = −a m x: one number a mode. Of equal RLC cells, C's mode c has the states (i,
+    v) in units √(θ/ℓ), √θ/√c: two. `kind` is 1 or 2; see `transfer`.
+    """
+
+    kind: int
+    rate: float
+    scale: float
+    inductance: float = 1.0
+    resistance: float = 1.0
+    series: float = 0.0
+    kappa: float = 0.0
+
+    def transfer(self, m: FloatArray, h: float) -> tuple[FloatArray, FloatArray]:
+        """F and a lower root of Q for eigenvalues m [k]: [k, kind, kind] each, in SI units."""
+        if self.kind == 1:
+            x = self.rate * m * h
+            spread = -np.expm1(-2.0 * x) / m if isfinite(h) else 1.0 / m
+            root = np.sqrt(self.scale * spread)
+            return np.exp(-x)[:, None, None], root[:, None, None]
+        f, q = self._pair(m, h)
+        low = np.zeros_like(q)
+        low[:, 0, 0] = np.sqrt(np.maximum(q[:, 0, 0], 0.0))
+        np.divide(q[:, 1, 0], low[:, 0, 0], out=low[:, 1, 0], where=low[:, 0, 0] > 0)
+        low[:, 1, 1] = np.sqrt(np.maximum(q[:, 1, 1] - low[:, 1, 0] ** 2, 0.0))
+        return f, low
+
+    def variance(self, m: FloatArray) -> FloatArray:
+        """The stationary variance [k] of the cells in the modes of eigenvalues m [k].
+
+        Of an RLC mode with series resistance r, from its 2 × 2 Lyapunov equation, θ = κR:
+        θ/c · (r²c + ℓ(1 + r/R)) / (ℓ(1 + r/R) + c r(r + R)); physics §5 has its first order.
+        """
+        if self.kind == 1:
+            return self.scale / m
+        r, big_r, theta = self.series, self.resistance, self.kappa * self.resistance
+        alpha = self.inductance * (1.0 + r / big_r)
+        return theta / m * (r * r * m + alpha) / (alpha + m * r * (r + big_r))
+
+    def _pair(self, c: FloatArray, h: float) -> tuple[FloatArray, FloatArray]:
+        """F and Q [k, 2, 2] of RLC modes by the same doubling, all modes at once."""
+        k = c.size
+        i_unit, v_unit = np.sqrt(self.scale / self.inductance), np.sqrt(self.scale / c)
+        w = 1.0 / np.sqrt(self.inductance * c)
+        a = np.empty((k, 2, 2))
+        a[:, 0, 0], a[:, 0, 1] = self.series / self.inductance, -w
+        a[:, 1, 0], a[:, 1, 1] = w, 1.0 / (self.resistance * c)
+        d = np.zeros((k, 2, 2))
+        d[:, 1, 1] = 2.0 * self.kappa / c / self.scale
+        rate = float(np.abs(a).sum(axis=1).max())
+        doublings = max(0, int(np.ceil(np.log2(h * rate))) + 1) if isfinite(h) and h > 0 else None
+        step = h if h == 0 else h / 2.0**doublings if doublings is not None else 0.5 / rate
+        block = np.zeros((k, 4, 4))
+        block[:, :2, :2], block[:, :2, 2:], block[:, 2:, 2:] = -a, d, a.swapaxes(1, 2)
+        exp = linalg.expm(block * step)
+        f = exp[:, :2, :2]
+        q = exp[:, :2, 2:] @ f.swapaxes(1, 2)
+        done = 0
+        while h > 0 and (done < doublings if doublings is not None else np.abs(f).max() > 1e-12):
+            q = q + f @ q @ f.swapaxes(1, 2)
+            f = f @ f
+            f[np.abs(f) < 1e-150] = 0.0
+            done += 1
+        unit = np.stack([np.full(k, i_unit), v_unit], axis=1)
+        f = f * unit[:, :, None] / unit[:, None, :]
+        return f, q * unit[:, :, None] * unit[:, None, :]
+
+
+def modes(circuit: Board) -> Modes | None:
+    """The circuit as functions of its matrix where it is one: equal cells, equal noise. None else."""
+
+    def equal(x: FloatArray) -> bool:
+        return bool(np.ptp(x) <= 1e-12 * np.abs(x).max(initial=0.0)) if x.size else True
+
+    if circuit.n == 0:
+        return None
+    assert_passive(circuit)
+    if circuit.family is Family.CAPACITIVE:
+        parts = (circuit.resistance, circuit.inductance, circuit.series_resistance, circuit.noise)
+        if not all(equal(p) for p in parts):
+            return None
+        r, ell, series, kappa = (float(p[0]) for p in parts)
+        return Modes(2, 0.0, circuit.scale, ell, r, series, kappa)
+    rate, strength = overdamped(circuit)
+    if not equal(strength):
+        return None
+    return Modes(1, rate, float(strength[0]) / (2.0 * rate)) if circuit.n else None

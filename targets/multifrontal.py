@@ -1,8 +1,9 @@
-"""Cholesky of a large sparse matrix by fronts: K = Lᵀ-free draws x = L⁻ᵀ z and solves, every level of the tree at once.
+"""Cholesky of a large sparse matrix by fronts: draws x = L⁻ᵀ z and solves, every level of the tree at once.
 
-Each node t of the dissection tree has a dense front over its own variables S and its boundary B, those later variables
-that elimination couples it to (Duff & Reid 1983). Fronts of about the same size are stacked, so that LAPACK and BLAS
-see batches and Python a few operations a level. With F = [[F_SS, ·], [F_BS, F_BB]], F_SS = G Gᵀ:
+Each node t of the dissection tree has a dense front over its own variables S and its boundary B, those later
+variables that elimination couples it to (Duff & Reid 1983). Fronts of about the same size are stacked, so
+that LAPACK and BLAS see batches and Python a few operations a level. With F = [[F_SS, ·], [F_BS, F_BB]], F_SS
+= G Gᵀ:
 
     V = F_BS G⁻ᵀ,   the parent receives F_BB − V Vᵀ;   x_S = G⁻ᵀ (z_S − Vᵀ x_B)
 """
@@ -20,14 +21,12 @@ from spucc.arrays import FloatArray, IntArray
 from spucc.diagnostics import fail
 from spucc.targets.dissection import Tree, dissect
 
-# Right-hand sides that go through the factor together.
-_BATCH = 32
-
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The fronts of one level: own variables `start … start + size − 1`, boundary `later[first[t]:first[t + 1]]`, and
-    where the front of each node stands in the level's buffer: `base`, its order `side`, its padded own size `pad`."""
+    """The fronts of one level: own variables `start … start + size − 1`, boundary `later[first[t]:first[t +
+    1]]`, and where the front of each node stands in the level's buffer: `base`, its order `side`, its padded
+    own size `pad`."""
 
     start: IntArray
     size: IntArray
@@ -42,8 +41,8 @@ class _Level:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Stacked fronts of one size: variables `own` [g, s] and `later` [g, b] (n where padded), `inverse` G⁻¹ [g, s, s] and
-    `below` V [g, b, s]."""
+    """Stacked fronts of one size: variables `own` [g, s] and `later` [g, b] (n where padded), `inverse` G⁻¹
+    [g, s, s] and `below` V [g, b, s]."""
 
     own: IntArray
     later: IntArray
@@ -55,8 +54,11 @@ class SparseFactor:
     """The factor of a sparse symmetric positive definite matrix; see `spucc.targets.gaussian.Factor`.
 
     Raises:
-        SpuccError: E0721 where the matrix is not positive definite; E0724 where the factor would not fit `limit` bytes.
+        SpuccError: E0721 where the matrix is not positive definite; E0724 where the factor would not fit
+        `limit` bytes.
     """
+
+    tile = 16
 
     def __init__(self, matrix: sparse.csr_array, dtype: Any = np.float64, limit: float = 8e9) -> None:
         self.n = int(matrix.shape[0])
@@ -70,7 +72,7 @@ class SparseFactor:
             fail(
                 "E0724",
                 f"factoring this model needs {8 * (self.size + work) / 1e9:.0f} GB of memory",
-                help="its couplings are too tangled for a direct method; condition on a part of it, or split it",
+                help="its couplings are too tangled for a direct method; condition on a part of it",
             )
         self._groups, self.logdet = _numeric(self.n, levels, i, j, values, diagonal)
         if np.dtype(dtype) != np.float64:
@@ -80,26 +82,26 @@ class SparseFactor:
 
     def colour(self, z: NDArray[Any]) -> NDArray[Any]:
         out = np.empty_like(z)
-        for start in range(0, z.shape[0], _BATCH):
-            rows = z[start : start + _BATCH]
+        for start in range(0, z.shape[0], self.tile):
+            rows = z[start : start + self.tile]
             x: NDArray[Any] = np.zeros((self.n + 1, rows.shape[0]), dtype=z.dtype)
             x[:-1] = rows.T
             _backward(self._product, x)
             back = np.empty((self.n, rows.shape[0]), dtype=z.dtype)
             back[self._order] = x[:-1]
-            out[start : start + _BATCH] = back.T
+            out[start : start + self.tile] = back.T
         return out
 
     def solve(self, b: FloatArray) -> FloatArray:
         columns = b[:, None] if b.ndim == 1 else b
         out = np.empty(columns.shape)
-        for start in range(0, columns.shape[1], _BATCH):
-            part = columns[:, start : start + _BATCH]
+        for start in range(0, columns.shape[1], self.tile):
+            part = columns[:, start : start + self.tile]
             x: FloatArray = np.zeros((self.n + 1, part.shape[1]))
             x[:-1] = part[self._order]
             _forward(self._groups, x)
             _backward(self._groups, x)
-            out[self._order, start : start + _BATCH] = x[:-1]
+            out[self._order, start : start + self.tile] = x[:-1]
         return out[:, 0] if b.ndim == 1 else out
 
 
@@ -132,7 +134,8 @@ def _symbolic(n: int, tree: Tree, i: IntArray, j: IntArray) -> list[_Level]:
             parent = np.repeat(np.arange(below.size.size) // 4, np.diff(below.first))
             up = below.later >= starts[parent + 1]
             keys.append(parent[up] * n + below.later[up])
-        key = np.unique(np.concatenate(keys))
+        key = np.sort(np.concatenate(keys))
+        key = key[np.diff(key, prepend=-1) > 0]
         first = np.searchsorted(key, np.arange(nodes + 1) * n)
         size = np.diff(starts)
         below = _stack(starts[:-1], size, first, key % n)
@@ -222,11 +225,12 @@ def _eliminate(
     own = np.where(inside, level.start[nodes][:, None] + np.arange(s), n)
     count = level.first[nodes + 1] - level.first[nodes]
     at = np.minimum(level.first[nodes][:, None] + np.arange(b), max(level.later.size - 1, 0))
-    later = np.where(np.arange(b) < count[:, None], level.later[at], n) if b else np.zeros((nodes.size, 0), np.int64)
+    real = np.arange(b) < count[:, None]
+    later = np.where(real, level.later[at], n) if b else np.zeros((nodes.size, 0), dtype=np.int64)
     k = np.arange(s)
     front[:, k, k] += ~inside
     try:
-        lower = np.linalg.cholesky(front[:, :s, :s])
+        lower = np.asarray(np.linalg.cholesky(front[:, :s, :s]), dtype=np.float64)
     except np.linalg.LinAlgError:
         lower = np.full((1, 1, 1), np.nan)
     if not np.isfinite(lower).all():
