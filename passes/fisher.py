@@ -47,8 +47,11 @@ def point(law: Law, precision: FloatArray, r: FloatArray) -> Point:
 
 def inverse(matrix: FloatArray) -> FloatArray:
     """The inverse of a symmetric positive definite matrix, scaled to a unit diagonal first: badly scaled models keep
-    their digits."""
-    scale = 1.0 / np.sqrt(np.diagonal(matrix))
+    their digits. Raises LinAlgError if it is not."""
+    diagonal = np.diagonal(matrix)
+    if not (diagonal > 0).all():
+        raise linalg.LinAlgError("a diagonal entry is not positive")
+    scale = 1.0 / np.sqrt(diagonal)
     factor = linalg.cholesky(matrix * np.outer(scale, scale), lower=True, check_finite=False)
     half = linalg.solve_triangular(factor, np.diag(scale), lower=True, check_finite=False)
     return np.asarray(half.T @ half)

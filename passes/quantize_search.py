@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Never
 
 import numpy as np
@@ -18,7 +18,9 @@ from spucc.passes import closest
 from spucc.passes.closest import Candidate
 from spucc.passes.codebook import Codebook
 from spucc.passes.descent import descend, repair
+from spucc.passes.ensemble import ensemble
 from spucc.passes.fisher import Law, divergence, inverse, refit
+from spucc.passes.sphere import LARGEST, exact
 from spucc.passes.takahashi import logdet
 from spucc.passes.tiles import SparseLaw, settle
 
@@ -44,7 +46,7 @@ class Search:
     r: tuple[FloatArray, ...]
     kl: float
     note: str = ""
-    proved: float | None = field(default=None)
+    proved: bool | None = None
 
 
 def search(
@@ -64,6 +66,9 @@ def search(
     """
     thin = sparse.csr_array(matrix)
     if book.n > _DENSE or (read is None and book.n > _THIN and book.size <= 8 * book.n):
+        if members > 1 or method == "exact":
+            what = "an ensemble" if members > 1 else "the exact method"
+            fail("E0572", f"{what} is not to be had for a board of {book.n} cells", help="leave the option out")
         return _large(book, thin, method, effort, stop)
     whole = np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float64)
     law = law_of(whole, read)
@@ -72,7 +77,7 @@ def search(
     starts = scalings(book, np.diagonal(whole), whole[e[:, 0], e[:, 1]])
     pool = [_candidate(book, law, *rounded(book, law, whole, d)) for d in starts]
     search_on = method not in ("round",) and effort > 0
-    if search_on and method in ("auto", "babai", "lll") and book.size <= _LATTICE:
+    if search_on and method != "descent" and book.size <= _LATTICE:
         pool += closest.candidates(book, law, whole, starts[-1], rng, stop=stop, **_budget(book, method, effort))
     if search_on and method in ("auto", "lll") and read is None and _SMALL < book.size <= 8 * book.n:
         pool += _tiled(book, thin, starts[-1], effort, stop)
@@ -81,7 +86,41 @@ def search(
     best = min(pool, key=lambda c: c.kl)
     if not np.isfinite(best.kl):
         _refuse()
+    if method == "exact":
+        return _exact(book, law, whole, best, stop)
+    if members > 1:
+        return _ensemble(book, law, whole, starts[-1], best, members, rng, stop)
     return Search(book, (best.k,), (best.r,), best.kl)
+
+
+def _exact(book: Codebook, law: Law, matrix: FloatArray, best: Candidate, stop: Callable[[], bool]) -> Search:
+    if book.n > LARGEST or law.read is not None or book.levels.table is not None or book.levels.continuous.any():
+        fail(
+            "E0572",
+            f"the exact method takes at most {LARGEST} cells with evenly spaced levels, and no chains",
+            help="leave `method` out: the default is within a few per cent of the optimum",
+        )
+    found = exact(book, law, matrix, best.k, best.r, stop=stop)
+    note = "no codes are better at these scales: proved" if found.proved else "the search ended before the proof"
+    return Search(book, (found.k,), (found.r,), found.kl, note, found.proved)
+
+
+def _ensemble(
+    book: Codebook,
+    law: Law,
+    matrix: FloatArray,
+    d: FloatArray,
+    best: Candidate,
+    members: int,
+    rng: np.random.Generator,
+    stop: Callable[[], bool],
+) -> Search:
+    scales = [best.r, best.r * np.exp(-_margin(book)), d * np.exp(-_margin(book))]
+    found = ensemble(book, law, matrix, scales, members, rng, stop=stop)
+    if found is None or found.kl >= best.kl:
+        return Search(book, (best.k,), (best.r,), best.kl, "one program: an ensemble would not be nearer")
+    note = f"{members} programs; merged KL {found.kl / book.n:.2g} per cell, the best single one {best.kl / book.n:.2g}"
+    return Search(book, tuple(found.k), (found.r,) * members, found.kl, note)
 
 
 def _tiled(
