@@ -46,7 +46,7 @@ class Realise(JobPass):
     forbid: tuple[str, ...] = ()
     host_multiplications: int | None = None
     max_sweeps: int = 1000
-    sd_error: float = 0.02
+    sd_error: float = 0.1
 
     def __post_init__(self) -> None:
         unknown = [w for w in (*self.ways, *self.forbid) if w not in WAYS]

@@ -192,7 +192,7 @@ def law_entries(k: sparse.csr_array, edges: IntArray, sign: FloatArray) -> tuple
     if k.shape[0] <= 4 * DENSE:
         s = linalg.inv(k.toarray())
         return np.diagonal(s).copy(), sign * s[edges[:, 0], edges[:, 1]]
-    from spucc.passes.selected_inverse import selected_inverse
+    from spucc.passes.banded_inverse import selected_inverse
 
     entries = selected_inverse(k)
     return entries.diagonal(), sign * np.asarray(entries[edges[:, 0], edges[:, 1]]).ravel()
