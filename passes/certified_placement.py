@@ -42,7 +42,7 @@ def certified(w: FloatArray, board: sparse.csr_array, usable: IntArray) -> tuple
         constraints += [y[e] + x[i[e]] <= 1 + reach[j[e]], y[e] + x[j[e]] <= 1 + reach[i[e]]]
     problem = cp.Problem(cp.Maximize(weight @ y), constraints)
     try:
-        problem.solve(solver=cp.HIGHS)
+        problem.solve(solver=cp.SCIPY)  # its `milp` is HiGHS, without the banner that highspy prints
     except cp.SolverError:
         problem = None
     if problem is None or problem.status != cp.OPTIMAL or x.value is None:

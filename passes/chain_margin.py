@@ -43,6 +43,14 @@ class Rounding:
         _, unit, total = _parts(self, network, reading)
         return unit**2 * total / (48 * reading.T.shape[0])
 
+    def cost(self, network: Network, reading: Reading) -> float:
+        """The KL per variable before rounding and what rounding is expected to add."""
+        return reading.kl + self.loss(network, reading)
+
+    def worth(self, network: Network, reading: Reading) -> float:
+        """The residual ‖T − I‖ whose KL is a tenth of the expected loss: more exact is of no use yet."""
+        return float(np.sqrt(0.4 * reading.T.shape[0] * self.loss(network, reading)))
+
 
 def _range(bank: Bank) -> tuple[float, float]:
     """A bank's largest value and its step; continuous banks count as 16 bits, so that strengths stay moderate on them too."""
@@ -121,9 +129,10 @@ def relax(
     stop: Callable[[], bool] = lambda: False,
     gain: float = 2e-4,
 ) -> tuple[Network, Reading]:
-    """Exact chains near the given ones with the least expected loss to rounding; stops when ten steps gain less than
-    10·`gain` of it. Where the chains cannot be exact, a step must not raise the residual."""
-    bound = max(reading.residual, 1e-9)
+    """Chains near the given ones with the least expected loss to rounding; stops when ten steps gain less than 10·`gain` of
+    it. On the way the residual stays near what it is at the start, or 1e-3; at the end the chains are made as exact as they
+    can be without raising the cost much."""
+    bound = max(1.05 * reading.residual, 1e-3)
     length = 0.3
     before: tuple[FloatArray, FloatArray] | None = None
     history: list[float] = []
@@ -153,8 +162,7 @@ def relax(
             trial = jacobian.move(network, step * direction[: v.size], step * direction[v.size :])
             tuned = tune(trial, L, iterations=4, goal=bound)
             if tuned is not None and tuned[1].residual <= 1.01 * bound:
-                after = _value(rounding, *tuned)
-                if after < f + 1e-3 * step * fall:
+                if _value(rounding, *tuned) < f + 1e-3 * step * fall:
                     break
             length = 0.35 * step
         else:
@@ -162,6 +170,9 @@ def relax(
         network, reading = tuned
         before = slope, direction
         length = 1.6 * step
+    exact = tune(network, L)
+    if exact is not None and rounding.cost(*exact) <= 1.2 * rounding.cost(network, reading):
+        return exact
     return network, reading
 
 

@@ -21,6 +21,8 @@ from spucc.stages import Domain, Job, Placed, Stage
 _SHRINK = 0.7
 _PATIENCE = 4
 """How many weaker chains are tried after the best."""
+_EXACT = 1e-8
+"""A residual ‖T − I‖ whose KL, a quarter of its square, is rounding error."""
 _STEPS = (0, 150, 800)
 """Steps of `relax` at each `--optimize`."""
 
@@ -74,14 +76,19 @@ class Embed(JobPass):
             return found
         network = _firm(network, L)
         rounding = Rounding.of(device.spec.coupling, device.spec.ground)
+        # Can these chains be exact at all? If not, what exactness is worth depends on what rounding will cost.
+        first = tune(network, L)
+        exact = first is not None and first[1].residual < _EXACT
         best: tuple[float, Network, Reading] | None = None
         worse = 0
         while worse < _PATIENCE:
-            found = tune(network, L)
+            now = read(network, L)
+            goal = _EXACT if exact or now is None else min(max(rounding.worth(network, now), _EXACT), 0.1)
+            found = now and tune(network, L, goal=goal)
             if found is None:
                 break
             network, reading = found
-            cost = reading.kl + rounding.loss(network, reading)
+            cost = rounding.cost(network, reading)
             worse = 0 if best is None or cost < best[0] else worse + 1
             if best is None or cost < best[0]:
                 best = cost, network, reading
