@@ -265,7 +265,14 @@ class Naive:
             return args[0]
         if name == "path":
             return np.array([(i, i + 1) for i in range(args[0] - 1)]).reshape(-1, 2)
-        plain = {"zeros": np.zeros, "ones": np.ones, "eye": np.eye, "arange": np.arange, "abs": np.abs, "exp": np.exp}
+        plain = {
+            "zeros": np.zeros,
+            "ones": np.ones,
+            "eye": np.eye,
+            "arange": np.arange,
+            "abs": np.abs,
+            "exp": np.exp,
+        }
         return plain[name](*args)
 
 

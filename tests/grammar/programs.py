@@ -63,7 +63,7 @@ def scalars(draw: Any, vectors: Any = VECTORS) -> str:
                 f"sum(({a})[i] for i in range(N) if c[i] > 0 and i < 3)",
                 f"sum((({a})[i] - ({b})[j])**2 for (i, j) in edges(path(N)))",
                 f"sum(sum(W[i:i + 2, 1]) * ({a})[i] for i in range(3))",
-                f"mean(({a}) @ W)", f"sum((W @ ({a})) * {b})", f"sum(W * W[::-1])", f"sum(stack({a}, {b}, axis=1)[:, 0] * c)",
+                f"mean(({a}) @ W)", f"sum((W @ ({a})) * {b})", "sum(W * W[::-1])", f"sum(stack({a}, {b}, axis=1)[:, 0] * c)",
             ]
         )
     )  # fmt: skip
@@ -82,12 +82,12 @@ def statements(draw: Any) -> str:
                 f"{v} ~ normal({w}, [1.0, inf, 0.5, 2.0])",
                 f"c ~ normal({v}, 0.5)",
                 f"{v} ~ rw2(0.5)",
-                f"x ~ multi_normal_prec(c, M)",
+                "x ~ multi_normal_prec(c, M)",
                 f"{v} ~ multi_normal_prec({w}, M)",
-                f"y ~ gmrf(M)",
-                f"s ~ ising(J, c)",
-                f"b ~ boltzmann(J, 0.5)",
-                f"y ~ double_well(c, 0.5)",
+                "y ~ gmrf(M)",
+                "s ~ ising(J, c)",
+                "b ~ boltzmann(J, 0.5)",
+                "y ~ double_well(c, 0.5)",
                 f"for i in range(N) {{ energy ({v})[i] * x[i] }}",
                 f"for i in range(1, N) {{ let d = ({v})[i] - ({w})[i - 1]; energy {n} * d**2; x[i] ~ normal(d, i) }}",
                 f"for i in range(N) {{ for j in range(i) {{ energy A[i, j] * x[i] * ({v})[j] }} }}",
@@ -98,7 +98,7 @@ def statements(draw: Any) -> str:
                 f"for row in A {{ energy (row @ ({v}))**2 }}",
                 f"for i in range(N) {{ W[i] ~ multi_normal_prec({v}, M) }}",
                 f"for i in range(N) {{ {v} ~ normal(i, 2) }}",
-                f"for i in range(3) {{ W[i, i:i + 2] ~ normal(x[i], i + 1) }}",
+                "for i in range(3) { W[i, i:i + 2] ~ normal(x[i], i + 1) }",
                 f"if c[0] > 0 {{ energy {e} }} else {{ energy x[100] }}",
             ]
         )

@@ -1,0 +1,218 @@
+"""Programs to energies: distributions against SciPy, loops against lines, observations, queries, propriety."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from spucc.diagnostics import SpuccError
+from spucc.energy import Energy, QueryKind
+from spucc.grammar import elaborate, load
+
+SIGMA = np.array([[2.0, 0.5, 0.1], [0.5, 1.0, -0.3], [0.1, -0.3, 1.5]])
+GROUND = "\nenergy 0.5 * sum(x**2)\n"
+
+
+def text(a: Any) -> str:
+    return str(np.asarray(a).tolist())
+
+
+def codes(program: str, **options: Any) -> set[str]:
+    with pytest.raises(SpuccError) as caught:
+        load(program, **options)
+    return {d.code for d in caught.value.diagnostics}
+
+
+def differences(energy: Energy, log_density: Any) -> None:
+    """E and −log density differ by a constant only."""
+    x = np.random.default_rng(1).normal(size=(6, energy.n))
+    found = energy.at(x)
+    expected = np.array([-log_density(row) for row in x])
+    np.testing.assert_allclose(found - found[0], expected - expected[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("statement", "log_density"),
+    [
+        ("normal([1, 2, 3], [0.5, 1, 2])", lambda x: stats.norm([1, 2, 3], [0.5, 1, 2]).logpdf(x).sum()),
+        (f"multi_normal(1, {text(SIGMA)})", stats.multivariate_normal(np.ones(3), SIGMA).logpdf),
+        (
+            f"multi_normal_prec([1, 0, 2], {text(SIGMA)})",
+            stats.multivariate_normal([1, 0, 2], np.linalg.inv(SIGMA)).logpdf,
+        ),
+        (
+            f"multi_normal_cholesky(0, {text(np.linalg.cholesky(SIGMA))})",
+            stats.multivariate_normal(np.zeros(3), SIGMA).logpdf,
+        ),
+        (f"gmrf({text(SIGMA)})", stats.multivariate_normal(np.zeros(3), np.linalg.inv(SIGMA)).logpdf),
+        (
+            "ar1(0.6, 2)",
+            stats.multivariate_normal(
+                np.zeros(3), 4 / (1 - 0.36) * 0.6 ** np.abs(np.subtract.outer(np.arange(3), np.arange(3)))
+            ).logpdf,
+        ),
+        (
+            "car(path(3), 0.9, 2)",
+            stats.multivariate_normal(
+                np.zeros(3), np.linalg.inv(np.array([[1, -0.9, 0], [-0.9, 2, -0.9], [0, -0.9, 1]]) / 4)
+            ).logpdf,
+        ),
+        (
+            "gp([0, 1, 3], matern32, 2, 1.5, 0.1)",
+            stats.multivariate_normal(
+                np.zeros(3),
+                0.1 * np.eye(3)
+                + 4
+                * (
+                    lambda r: (1 + np.sqrt(3) * r) * np.exp(-np.sqrt(3) * r)
+                )(np.abs(np.subtract.outer([0, 1, 3], [0, 1, 3])) / 1.5),
+            ).logpdf,
+        ),
+        ("double_well(-1, [1, 2, 3])", lambda x: -np.sum(-(x**2) + np.array([1, 2, 3]) * x**4)),
+    ],
+)  # fmt: skip
+def test_distribution(statement: str, log_density: Any) -> None:
+    differences(elaborate(f"var x: real[3] ~ {statement}"), log_density)
+
+
+@pytest.mark.parametrize(
+    ("statement", "log_density"),
+    [
+        ("icar(ring(4), 2)", lambda x: -sum((x[i] - x[(i + 1) % 4]) ** 2 for i in range(4)) / 8),
+        ("rw1(0.5)", lambda x: -2 * np.sum(np.diff(x) ** 2)),
+        ("rw2(0.5)", lambda x: -2 * np.sum(np.diff(x, 2) ** 2)),
+        ("normal(0, inf)", lambda x: 0.0),
+    ],
+)  # fmt: skip
+def test_improper_distribution(statement: str, log_density: Any) -> None:
+    energy = elaborate(f"var x: real[4] ~ {statement}" + GROUND)
+    differences(energy, lambda x: log_density(x) - 0.5 * x @ x)
+
+
+def test_spins_and_bits() -> None:
+    energy = elaborate("var s: spin[3] ~ ising([[0, 1, 0], [1, 0, -2], [0, -2, 0]], [1, 0, 0.5])")
+    j = np.array([[0, 1, 0], [1, 0, -2], [0, -2, 0]])
+    for s in np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T:
+        assert energy.at(s) == pytest.approx(-0.5 * s @ j @ s - s @ [1, 0, 0.5])
+    energy = elaborate("var v: bit[2]\nvar h: bit[2]\n(v, h) ~ rbm([[1, 2], [3, 4]], [0.5, 0], 1)")
+    for z in np.array(np.meshgrid(*[[0, 1]] * 4)).reshape(4, -1).T:
+        v, h = z[:2], z[2:]
+        assert energy.at(z) == pytest.approx(-v @ [[1, 2], [3, 4]] @ h - 0.5 * v[0] - h.sum())
+    energy = elaborate("var b: bit[2] ~ bernoulli_logit([1, -2])\nenergy b[0]**3 + b[0] * b[0] * b[1]")
+    assert energy.at(np.array([1.0, 1.0])) == pytest.approx(1.0 + 1 + 1)
+
+
+@pytest.mark.parametrize(
+    ("loop", "line"),
+    [
+        (
+            "for (i, j) in edges(grid(5, 4)) { energy 0.5 * (x[i] - x[j])**2 }",
+            "let E = edges(grid(5, 4))\nenergy 0.5 * sum((x[E[:, 0]] - x[E[:, 1]])**2)",
+        ),
+        ("for i in range(1, 20) { x[i] ~ normal(0.5 * x[i - 1], 0.1) }", "x[1:] ~ normal(0.5 * x[:-1], 0.1)"),
+        ("for i in range(20) { energy 0.5 * c[i] * x[i] }", "energy 0.5 * sum(c * x)"),
+        ("for i in range(10) { observe x[i] = c[i] }", "observe x[:10] = c[:10]"),
+    ],
+)
+def test_loop_is_line(loop: str, line: str) -> None:
+    head = "let c = linspace(-1, 2, 20)\nvar x: real[20] ~ normal(0, 1)\n"
+    a, b = elaborate(head + loop), elaborate(head + line)
+    assert np.array_equal(a.linear, b.linear)
+    assert np.array_equal(a.quadratic.toarray(), b.quadratic.toarray())
+    assert np.array_equal(a.observed.index, b.observed.index)
+    assert np.array_equal(a.observed.value, b.observed.value)
+
+
+def test_singular_law_is_carried() -> None:
+    energy = elaborate(
+        "var f: real[4] ~ gp([0, 1, 1, 2], rbf, 1, 1)\n[1, 2] ~ normal(f[1:3], 0.5)\nquery m = mean(f)\n"
+    )
+    q = energy.quadratic.toarray()
+    form = energy.queries[0].form
+    assert form is not None and energy.variables[0].name == "f.z" and energy.n == 3
+    k = np.exp(-0.5 * np.subtract.outer([0, 1, 1, 2], [0, 1, 1, 2]) ** 2)
+    cov = k - k[:, 1:3] @ np.linalg.solve(k[1:3, 1:3] + 0.25 * np.eye(2), k[1:3])
+    mean = k[:, 1:3] @ np.linalg.solve(k[1:3, 1:3] + 0.25 * np.eye(2), [1, 2])
+    m = form.matrix.toarray()
+    np.testing.assert_allclose(m @ np.linalg.inv(q) @ m.T, cov, atol=1e-10)
+    np.testing.assert_allclose(form.at(np.linalg.solve(q, -energy.linear)), mean, atol=1e-10)
+
+
+def test_exact_linear_observation() -> None:
+    energy = elaborate(
+        "var x: real[3] ~ normal(0, [1, 2, 3])\nobserve x[0] + x[1] + x[2] = 6\nquery m = mean(x)"
+    )
+    form = energy.queries[0].form
+    assert form is not None
+    s = np.array([1.0, 4.0, 9.0])
+    mean = form.at(np.linalg.solve(energy.quadratic.toarray(), -energy.linear))
+    np.testing.assert_allclose(mean, s / s.sum() * 6, atol=1e-12)
+
+
+def test_grounding_leaves_contrasts_alone() -> None:
+    energy = elaborate("var x: real[5] ~ icar(ring(5), 1)\nquery d = cov(x[1:] - x[:-1])")
+    form = energy.queries[0].form
+    assert form is not None
+    m = form.matrix.toarray()
+    laplacian = 2 * np.eye(5) - np.roll(np.eye(5), 1, 0) - np.roll(np.eye(5), -1, 0)
+    cov = m @ np.linalg.inv(energy.quadratic.toarray()) @ m.T
+    np.testing.assert_allclose(cov, m @ np.linalg.pinv(laplacian) @ m.T, atol=1e-12)
+
+
+def test_queries() -> None:
+    energy = elaborate(
+        "temperature 2\nvar x: real[2] ~ normal(0, 1)\nquery e = expectation(x[0] * x[1] + 3 * x + 1)\n"
+        "query q = quantile(x, [0.1, 0.9])\nquery u = solve([[2, 1], [1, 3]], [1, 2])\nquery l = logdet(eye(2))\n"
+        "query b = argmin()\nquery z = logz()\nquery t = trajectory(x, 5, start=1)\n"
+    )
+    kinds = [q.kind for q in energy.queries]
+    assert kinds[:4] == [QueryKind.EXPECTATION, QueryKind.QUANTILE, QueryKind.SOLVE, QueryKind.LOGDET]
+    e = energy.queries[0]
+    x = np.array([2.0, 5.0, 0.0, 0.0])
+    assert e.form is not None
+    value = e.form.at(x) + sum(p.gather @ (p.left.at(x) * p.right.at(x)) for p in e.products)
+    np.testing.assert_allclose(value, [10 + 6 + 1, 10 + 15 + 1])
+    assert energy.variables[1].stands_for == "u"
+    np.testing.assert_allclose(energy.quadratic.toarray()[2:, 2:], [[4, 2], [2, 6]])
+    np.testing.assert_allclose(energy.linear[2:], [-2, -4])
+
+
+def test_several_errors_at_once_and_no_follow_ups() -> None:
+    program = (
+        "let a = nope\nlet b = a + 1\nvar x: real ~ normal(b, 1)\nenergy exp(x) + 1 / x\nx ~ norml(0, 1)\n"
+    )
+    with pytest.raises(SpuccError) as caught:
+        load(program)
+    assert [d.code for d in caught.value.diagnostics] == ["E0201", "E0401", "E0402", "E0224"]
+
+
+def test_refused_before_memory_is_taken() -> None:
+    assert codes("for i in range(10**12) { let a = i }\nvar x: real ~ normal(0, 1)") == {"E0217"}
+    assert codes("let z = zeros(1000000, 1000000)") == {"E0217"}
+    assert codes("let g = complete(1000000)") == {"E0217"}
+    assert codes("var x: real[100000] ~ normal(0, 1)\nenergy sum(x)**4\nenergy sum(outer(x, x))") == {"E0217"}
+
+
+def test_declared_names_for_an_editor() -> None:
+    model = load("data n: int = 3\nlet a = ones(n)\nvar x: real[n] ~ normal(a, 1)\n")
+    assert [(d.name, d.kind, d.type) for d in model.declared] == [
+        ("n", "data", "int"),
+        ("a", "let", "real[3]"),
+        ("x", "var", "real[3]"),
+    ]
+
+
+def test_large_lattice_stays_sparse() -> None:
+    energy = elaborate(
+        "var x: real[40000] ~ normal(0, 10)\nfor (i, j) in edges(torus(200, 200)) { energy 0.5 * (x[i] - x[j])**2 }"
+    )
+    assert energy.quadratic.sparse.nnz == 5 * 40000 and not energy.quadratic.blocks
+
+
+def test_dense_blocks_are_kept_by_reference() -> None:
+    a = np.eye(60) + 0.01
+    energy = elaborate("data A: spd[60]\nvar x: real[60] ~ multi_normal_prec(0, A)", data={"A": a})
+    assert np.shares_memory(energy.quadratic.blocks[0].matrix, a)

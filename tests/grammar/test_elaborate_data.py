@@ -1,0 +1,154 @@
+"""Data: precedence, conventions, and every kind of bad input answered by a diagnostic."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spucc.diagnostics import SpuccError, render
+from spucc.grammar import elaborate, load
+
+PROGRAM = "data A: spd[n]\ndata y: real[n]\nvar x: real[n] ~ multi_normal_prec(y, A)\n"
+
+
+def codes(program: Any, **options: Any) -> set[str]:
+    with pytest.raises(SpuccError) as caught:
+        load(program, **options)
+    assert render(caught.value.diagnostics)
+    return {d.code for d in caught.value.diagnostics}
+
+
+def test_precedence(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"a": 2, "b": 2, "other": "ignored"}')
+    model = load(
+        "data a: int = 1\ndata b: int = 1\ndata c: int = 1\nvar x: real[a + 10 * b + 100 * c] ~ normal(0, 1)",
+        data={"a": "3"},
+        files=[tmp_path / "d.json"],
+    )
+    assert model.energy.n == 123
+
+
+def test_formats_agree(tmp_path: Path) -> None:
+    y = np.array([0.5, -1.0, 2.0])
+    np.savez(tmp_path / "d.npz", y=y)
+    (tmp_path / "d.json").write_text(json.dumps({"y": y.tolist()}))
+    (tmp_path / "d.csv").write_text("name,y\na,0.5\nb,-1\nc,2\n")
+    (tmp_path / "d.json.gz").write_bytes(gzip.compress((tmp_path / "d.json").read_bytes()))
+    np.save(tmp_path / "y.npy", y)
+    (tmp_path / "y.csv").write_text("0.5\n-1\n2\n")
+    (tmp_path / "y.mtx").write_text("%%MatrixMarket matrix array real general\n% c\n3 1\n0.5\n-1\n2\n")
+    programs = [("data y: real[n]\n", name) for name in ("d.npz", "d.json", "d.csv", "d.json.gz")]
+    programs += [
+        (f"let y = {call}\nlet n = 3\n", "")
+        for call in ('npy("y.npy")', 'csv("y.csv")[:, 0]', 'mtx("y.mtx")[:, 0]', 'json("d.json.gz")')
+        if "json" not in call
+    ]
+    programs += [('let y = npz("d.npz", "y")\nlet n = 3\n', "")]
+    for head, name in programs:
+        energy = elaborate(
+            head + "var x: real[n] ~ normal(y, 1)\n", folder=tmp_path, files=[tmp_path / name] if name else []
+        )
+        assert np.array_equal(energy.linear, -y)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"A": [[1, 0], [0, 1]]}, {"E0301"}),
+        ({"A": [[1, 0], [0, 1]], "y": [1, float("nan")]}, {"E0305"}),
+        ({"A": [[1, 2], [2, 1]], "y": [1]}, {"E0307", "E0301"}),
+        ({"A": [[1, 2], [0, 1]], "y": [1, 2]}, {"E0306"}),
+        ({"A": [[1, 0, 0], [0, 1, 0]], "y": [1, 2]}, {"E0303"}),
+        ({"A": [[1, 0], [0]], "y": [1, 2]}, {"E0317", "E0201"}),
+        ({"A": [["a", 0], [0, 1]], "y": None}, {"E0302"}),
+        ({"A": {"x": 1}, "y": [1, 2]}, {"E0313"}),
+        ({"A": [[float("inf"), 0], [0, 1]], "y": [1, 2]}, {"E0305"}),
+    ],
+)  # fmt: skip
+def test_bad_data(data: dict[str, Any], expected: set[str]) -> None:
+    assert codes(PROGRAM, data=data) & expected
+
+
+def test_files_stay_in_the_folder(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "y.csv").write_text("1\n")
+    (home / "link.csv").symlink_to(tmp_path / "y.csv")
+    for name in ("../y.csv", str(tmp_path / "y.csv"), "link.csv"):
+        program = f'let y = csv("{name}")\nvar x: real ~ normal(y[0, 0], 1)'
+        assert codes(program, folder=home) == {"E0309"}
+        assert elaborate(program, folder=home, allow_paths=[tmp_path]).linear[0] == -1
+
+
+def test_bombs(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as z:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "<f8", "fortran_order": False, "shape": (10**9,)}
+        )
+        z.writestr("y.npy", header.getvalue() + bytes(1000))
+    assert codes("data y: real[n]\nvar x: real ~ normal(0, 1)", files=[tmp_path / "b.npz"]) == {"E0311"}
+    (tmp_path / "d.json").write_text("[" * 100_000)
+    assert codes("data y: real[n]\nvar x: real ~ normal(0, 1)", files=[tmp_path / "d.json"]) == {"E0310"}
+
+
+def _valid(kind: str) -> bytes:
+    a, y = np.eye(3) + 0.1, np.arange(3.0)
+    if kind == "json":
+        return json.dumps({"A": a.tolist(), "y": y.tolist()}).encode()
+    if kind == "csv":
+        return b"A,y\n1,2\n3,4\n"
+    stream = io.BytesIO()
+    np.savez(stream, A=a, y=y)
+    return stream.getvalue()
+
+
+@given(st.sampled_from(["json", "npz", "csv"]), st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_broken_files(tmp_path: Path, kind: str, data: Any) -> None:
+    raw = bytearray(_valid(kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        action = data.draw(st.sampled_from(["cut", "byte", "repeat"]))
+        if action == "cut":
+            raw = raw[: at + 1]
+        elif action == "byte":
+            raw[at] = data.draw(st.integers(0, 255))
+        else:
+            raw = raw[:at] + raw[at : at + 40] * 3 + raw[at:]
+    path = tmp_path / f"d.{kind}"
+    path.write_bytes(bytes(raw))
+    try:
+        load(PROGRAM, files=[path])
+    except SpuccError as error:
+        assert render(error.diagnostics)
+
+
+@given(st.sampled_from(["g.mtx", "g.gset", "g.npy", "g.csv", "g.json"]), st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_broken_program_files(tmp_path: Path, name: str, data: Any) -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.ones((2, 2)))
+    raw = bytearray({
+        "g.mtx": b"%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 1 1.5\n2 1 3\n",
+        "g.gset": b"3 2\n1 2 1\n2 3 -1\n", "g.npy": stream.getvalue(), "g.csv": b"a,b\n1,2\n3,4\n",
+        "g.json": b"[[1, 2], [3, 4]]",
+    }[name])  # fmt: skip
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at] = data.draw(st.integers(0, 255))
+    (tmp_path / name).write_bytes(bytes(raw))
+    kind = name.split(".")[1]
+    try:
+        load(f'let g = {kind}("{name}")\nvar x: real ~ normal(0, 1)', folder=tmp_path)
+    except SpuccError as error:
+        assert render(error.diagnostics)
