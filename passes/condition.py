@@ -17,7 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
-from spucc.energy import Energy, Monomials, Observed, Origin, Quadratic, restrict_variables
+from spucc.energy import Energy, Monomials, Observed, Origin, restrict_variables
 from spucc.pipeline import Context, Pass
 from spucc.readback import Affine
 from spucc.stages import Stage, State, Step
@@ -64,7 +64,9 @@ def conditioned(model: Energy, keep: IntArray, index: IntArray, value: FloatArra
         if terms.degree >= 3:
             higher.append(terms)
         elif terms.degree == 2:
-            quadratic = replace(quadratic, sparse=sparse.csr_array(quadratic.sparse + _pairs(terms, keep.size)))
+            quadratic = replace(
+                quadratic, sparse=sparse.csr_array(quadratic.sparse + _pairs(terms, keep.size))
+            )
         elif terms.degree == 1:
             linear = linear + np.bincount(terms.index[:, 0], terms.coefficient, keep.size)
         else:
@@ -97,7 +99,9 @@ def merge(index: IntArray, coefficient: FloatArray) -> Monomials:
     """Monomials with rows sorted, equal ones added up and zeros dropped."""
     index = np.sort(index, axis=1)
     if index.shape[1] == 0:
-        return Monomials(frozen(index[:1], np.int64), frozen(coefficient.sum(keepdims=True)[: index.shape[0]]))
+        return Monomials(
+            frozen(index[:1], np.int64), frozen(coefficient.sum(keepdims=True)[: index.shape[0]])
+        )
     rows, inverse = np.unique(index, axis=0, return_inverse=True)
     total = np.bincount(inverse.ravel(), coefficient, rows.shape[0])
     stay = total != 0
@@ -119,7 +123,7 @@ def _substituted(higher: tuple[Monomials, ...], keep: IntArray, full: FloatArray
         for degree in np.unique(left):
             rows = left == degree
             found.setdefault(int(degree), []).append((at[rows, :degree], coefficient[rows]))
-    for degree, parts in found.items():
+    for parts in found.values():
         terms = merge(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
         if terms.coefficient.size:
             yield terms

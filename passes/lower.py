@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spucc.device import Device
+from spucc.passes.schedule import schedule_of
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import HostLoop, fold
 from spucc.stages import Configuration, Job, Quantized, Stage
-
-from spucc.passes.schedule import schedule_of
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,10 @@ from scipy import sparse
 from spucc.arrays import BoolArray, IntArray, frozen
 from spucc.diagnostics import fail
 from spucc.energy import Energy, Quadratic, QueryKind, restrict_variables
+from spucc.passes.condition import restrict_origins
 from spucc.pipeline import Context, Pass
 from spucc.readback import Affine, fold
 from spucc.stages import Stage, State, Step
-
-from spucc.passes.condition import restrict_origins
 
 # Beyond so many couplings of one variable its elimination is not tried: the pairs of its neighbours are too many.
 _DEGREE_LIMIT = 64
@@ -46,7 +45,9 @@ class Reduce(Pass):
 
     def run(self, state: State, context: Context) -> State:
         model = state.model
-        if not model.is_gaussian or any(q.kind in (QueryKind.ARGMIN, QueryKind.LOGZ) for q in state.source.queries):
+        if not model.is_gaussian or any(
+            q.kind in (QueryKind.ARGMIN, QueryKind.LOGZ) for q in state.source.queries
+        ):
             return self._unchanged(state)
         free = ~_asked(state)
         if not free.any() or model.n > _SIZE_LIMIT:
@@ -83,7 +84,7 @@ def _asked(state: State) -> BoolArray:
 
 def eliminate(model: Energy, free: BoolArray, fill: int) -> tuple[Energy, IntArray] | None:
     """The energy with coordinates of `free` integrated out in the order of least degree, each adding at most `fill`
-    couplings, and the coordinates that stay; None when none can go. Raises E0416 when a variable to go has no spread."""
+    couplings, and the coordinates that stay; None when none can go. Raises E0491 when a variable to go has no spread."""
     q = model.quadratic.tocsr()
     rows: list[dict[int, float]] = [
         dict(zip(q.indices[a:b].tolist(), q.data[a:b].tolist())) for a, b in zip(q.indptr[:-1], q.indptr[1:])
@@ -105,7 +106,7 @@ def eliminate(model: Energy, free: BoolArray, fill: int) -> tuple[Energy, IntArr
             continue
         pivot = rows[i].get(i, 0.0)
         if not pivot > 0:
-            fail("E0416", f"`{model.label(i)}` has no spread of its own, so it cannot be integrated out")
+            fail("E0491", f"`{model.label(i)}` has no spread of its own, so it cannot be integrated out")
         for j in neighbours:
             share = rows[i][j] / pivot
             for k in neighbours:
@@ -122,7 +123,11 @@ def eliminate(model: Energy, free: BoolArray, fill: int) -> tuple[Energy, IntArr
     keep = np.flatnonzero(alive)
     position = np.cumsum(alive) - 1
     kept = [(position[i], position[j], v) for i in keep.tolist() for j, v in rows[i].items()]
-    r, c, v = (np.array(column) for column in zip(*kept)) if kept else (np.zeros(0, int), np.zeros(0, int), np.zeros(0))
+    r, c, v = (
+        (np.array(column) for column in zip(*kept))
+        if kept
+        else (np.zeros(0, int), np.zeros(0, int), np.zeros(0))
+    )
     matrix = sparse.csr_array(sparse.coo_array((v, (r, c)), shape=(keep.size, keep.size)))
     matrix.sort_indices()
     return (

@@ -10,11 +10,10 @@ from scipy.sparse import csgraph
 
 from spucc.arrays import BoolArray, IntArray, frozen
 from spucc.energy import Energy, Monomials, QueryKind, restrict_variables
+from spucc.passes.condition import restrict_origins
 from spucc.pipeline import Context, Pass
 from spucc.readback import Affine, fold
 from spucc.stages import Job, Stage, State, Step
-
-from spucc.passes.condition import restrict_origins
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,9 @@ class Split(Pass):
     name: ClassVar[str] = "split"
     takes: ClassVar[Stage] = Stage.ENERGY
     gives: ClassVar[Stage] = Stage.JOBS
-    why: ClassVar[str] = "parts that do not interact fit smaller devices, and a part that no query needs costs nothing"
+    why: ClassVar[str] = (
+        "parts that do not interact fit smaller devices, and a part that no query needs costs nothing"
+    )
 
     most: int = 64
 
@@ -33,11 +34,13 @@ class Split(Pass):
         count, part = components(model)
         order = np.argsort(part, kind="stable")
         bounds = np.searchsorted(part[order], np.arange(count + 1))
-        members = [np.sort(order[bounds[c] : bounds[c + 1]]) for c in np.flatnonzero(asked(state, part, count))]
+        members = [
+            np.sort(order[bounds[c] : bounds[c + 1]]) for c in np.flatnonzero(asked(state, part, count))
+        ]
         members.sort(key=lambda m: int(m[0]))
         if len(members) > self.most:
             members = _packed(members, state.device.topology.nodes)
-        jobs = []
+        jobs: list[Job] = []
         for coordinates in members:
             target = restricted(model, coordinates)
             jobs.append(Job(_name(target, len(jobs)), target, frozen(coordinates, np.int64), target))

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from spucc.device import Device as Device
     from spucc.devices import load_device as load_device
     from spucc.diagnostics import SpuccError as SpuccError
-    from spucc.driver import compile_program as compile
+    from spucc.driver import compile_program as compile  # noqa: F401
     from spucc.energy import Energy as Energy
-    from spucc.ir import read_program as load
+    from spucc.ir import read_program as load  # noqa: F401
     from spucc.models import from_networkx as from_networkx
     from spucc.models import gaussian as gaussian
     from spucc.models import ising as ising
     from spucc.results import Result as Result
-    from spucc.running import run_program as run
+    from spucc.running import run_program as run  # noqa: F401
     from spucc.stages import Program as Program
 
 __all__ = sorted(_HOMES)

@@ -23,4 +23,4 @@ def frozen(values: Any, dtype: Any = np.float64) -> NDArray[Any]:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two arrays have the same shape and the same bits (NaN equals NaN)."""
-    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    return bool(a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes())

@@ -41,7 +41,9 @@ def strays(device: Device, cells: IntArray, edges: IntArray) -> tuple[FloatArray
     if device.topology.nodes is None or (spec.coupling == 0 and measured.stray_coupling is None):
         return ground, np.zeros(m)
     board = device.topology.edges
-    every = np.full(board.shape[0], spec.coupling) if measured.stray_coupling is None else measured.stray_coupling
+    every = (
+        np.full(board.shape[0], spec.coupling) if measured.stray_coupling is None else measured.stray_coupling
+    )
     position = np.full(device.topology.nodes, -1, dtype=np.int64)
     position[cells] = np.arange(n)
     ends = position[board]

@@ -62,7 +62,7 @@ class Bank(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """How many magnitudes there are."""
         if self.levels is not None:
             return len(self.levels)
-        return 2 ** (self.bits or 0)
+        return 1 << (self.bits or 0)
 
     @property
     def step(self) -> float:
@@ -248,8 +248,8 @@ class Device:
         dead = {(min(i, j), max(i, j)) for i, j in self.spec.dead.couplers}
         if dead:
             n = self.topology.nodes or 0
-            ok &= ~np.isin(edges[:, 0] * n + edges[:, 1], [i * n + j for i, j in dead])
-        return ok
+            ok = ok & ~np.isin(edges[:, 0] * n + edges[:, 1], [i * n + j for i, j in dead])
+        return np.asarray(ok, dtype=bool)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -345,7 +345,9 @@ class Energy:
         """E(x) for x of shape [n] or [m, n] (not divided by T)."""
         x = np.asarray(x, dtype=np.float64)
         rows = x.reshape(-1, self.n)
-        value = self.constant + rows @ self.linear + 0.5 * np.einsum("ki,ik->k", rows, self.quadratic @ rows.T)
+        value = (
+            self.constant + rows @ self.linear + 0.5 * np.einsum("ki,ik->k", rows, self.quadratic @ rows.T)
+        )
         for terms in self.higher:
             for row in range(rows.shape[0]):
                 value[row] += terms.coefficient @ np.prod(rows[row][terms.index], axis=1)
@@ -357,9 +359,10 @@ class Energy:
         for origin in self.origins:
             at = np.searchsorted(origin.coordinates, [i, j])
             inside = at < origin.coordinates.size
-            if inside.all() and (origin.coordinates[at] == [i, j]).all():
-                if best is None or origin.coordinates.size < best.coordinates.size:
-                    best = origin
+            if not inside.all() or (origin.coordinates[at] != [i, j]).any():
+                continue
+            if best is None or origin.coordinates.size < best.coordinates.size:
+                best = origin
         return best
 
 

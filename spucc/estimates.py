@@ -54,12 +54,12 @@ class Estimate:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def prepare(self) -> None:
-        """Take the memory that the draws need. Raises E0508 when it is more than `MEMORY_LIMIT`."""
+        """Take the memory that the draws need. Raises E0593 when it is more than `MEMORY_LIMIT`."""
         needed = self.size * self.chains * self.draws * 8
         must = self.query.kind in (QueryKind.SAMPLE, QueryKind.QUANTILE)
         if must and needed > MEMORY_LIMIT:
             fail(
-                "E0508",
+                "E0593",
                 f"`{self.query.name}` would hold {self.chains * self.draws} draws of {self.size} numbers, "
                 f"{needed / 2**30:.3g} GiB",
                 self.query.span,
@@ -70,7 +70,7 @@ class Estimate:
         elif self.query.kind in (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE):
             if self.size**2 * 8 > MEMORY_LIMIT:
                 fail(
-                    "E0508",
+                    "E0593",
                     f"`{self.query.name}` has {self.size}² entries, {self.size**2 * 8 / 2**30:.3g} GiB",
                     self.query.span,
                     help="ask for var, or for the cov of a part of the variable",
@@ -183,7 +183,9 @@ def effective_sample_size(draws: FloatArray) -> FloatArray:
 
     size = draws.shape[2]
     chosen = np.unique(np.linspace(0, size - 1, min(size, _ESS_ENTRIES)).astype(int))
-    ess = np.array([float(array_stats.ess(draws[:, :, k], chain_axis=0, draw_axis=1, method="mean")) for k in chosen])
+    ess = np.array(
+        [float(array_stats.ess(draws[:, :, k], chain_axis=0, draw_axis=1, method="mean")) for k in chosen]
+    )
     ess = np.where(np.isfinite(ess) & (ess > 0), ess, 1.0)
     return np.asarray(ess[np.searchsorted(chosen, np.arange(size), side="right") - 1])
 

@@ -19,13 +19,12 @@ from scipy.sparse import linalg as sparse_linalg
 from spucc.arrays import FloatArray
 from spucc.circuit import assemble, network
 from spucc.device import Device
-from spucc.energy import Energy
+from spucc.energy import Domain, Energy
 from spucc.pipeline import Observer, Pass
 from spucc.readback import Affine, HostLoop, fold
 from spucc.stages import (
     Configuration,
     Couplings,
-    Domain,
     Job,
     LedgerEntry,
     Placed,
@@ -35,6 +34,8 @@ from spucc.stages import (
 
 # Up to so many coordinates moments are compared as dense matrices.
 DENSE_LIMIT = 1500
+
+NAN = float("nan")
 
 # Probes of the stochastic trace beyond it.
 _PROBES = 24
@@ -182,7 +183,7 @@ class Fidelity(Observer):
             return None
         figures = divergence(job, state.device)
         if figures is None:
-            return LedgerEntry(job.name, step.name, *[float("nan")] * 5, basis="none", note="not Gaussian")
+            return LedgerEntry(job.name, step.name, NAN, NAN, NAN, NAN, NAN, "none", "not Gaussian")
         return LedgerEntry(
             job.name,
             step.name,
@@ -218,7 +219,7 @@ def _sparse_divergence(job: Job, device: Device) -> Divergence:
         return Divergence(0.0, 0.0, 0.0, 0.0, 0.0, "exact")
     matrix, potential = _cells_precision(job, device)
     back = folded[0]
-    unknown = Divergence(*[float("nan")] * 5, basis="none")
+    unknown = Divergence(NAN, NAN, NAN, NAN, NAN, "none")
     if len(folded) != 1 or not isinstance(back, Affine) or back.n_in != back.n_out or matrix is None:
         return unknown
     order = np.argsort(back.matrix.indices) if back.matrix.nnz == back.n_in else None
@@ -239,7 +240,10 @@ def _sparse_divergence(job: Job, device: Device) -> Divergence:
     if size < 1e-12 and float(np.abs(residual / d).max(initial=0.0)) < 1e-8:
         return Divergence(0.0, 0.0, 0.0, 0.0, 0.0, "exact")
     lu = sparse_linalg.splu(
-        sparse.csc_matrix(p), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        sparse.csc_matrix(p),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
     )
     rng = np.random.Generator(np.random.Philox(7))
     z = rng.choice([-1.0, 1.0], size=(p.shape[0], _PROBES))
@@ -251,7 +255,12 @@ def _sparse_divergence(job: Job, device: Device) -> Divergence:
     kl = (0.25 * abs(trace) + 0.5 * float(bump @ (p @ bump))) / p.shape[0]
     relative = -0.5 * np.mean(lu.solve(z) * half, axis=1) / np.maximum(sd, 1e-300) ** 2
     return Divergence(
-        kl, kl, float(np.abs(relative).max()), float(np.abs(bump / np.maximum(sd, 1e-300)).max()), float("nan"), "estimate"
+        kl,
+        kl,
+        float(np.abs(relative).max()),
+        float(np.abs(bump / np.maximum(sd, 1e-300)).max()),
+        float("nan"),
+        "estimate",
     )
 
 

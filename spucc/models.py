@@ -24,12 +24,12 @@ def gaussian(
 ) -> Energy:
     """N(mean, cov) or N(mean, precision⁻¹) over a variable `name` of n entries.
 
-    `mean` [n] or a scalar; exactly one of `cov` and `precision` [n, n], the latter dense or SciPy sparse. Raises E0305 for a
-    wrong shape, E0306 for NaN or infinity, E0307 for a matrix that is not symmetric and E0308 for one that is not positive
+    `mean` [n] or a scalar; exactly one of `cov` and `precision` [n, n], the latter dense or SciPy sparse. Raises E0381 for a
+    wrong shape, E0382 for NaN or infinity, E0383 for a matrix that is not symmetric and E0384 for one that is not positive
     definite.
     """
     if (cov is None) == (precision is None):
-        fail("E0305", "give exactly one of `cov` and `precision`")
+        fail("E0381", "give exactly one of `cov` and `precision`")
     if precision is None:
         from scipy import linalg
 
@@ -37,16 +37,24 @@ def gaussian(
         try:
             factor = linalg.cho_factor(matrix, lower=True)
         except linalg.LinAlgError:
-            fail("E0308", "`cov` is not positive definite", help="give a precision, or a model with `multi_normal`")
+            fail(
+                "E0384",
+                "`cov` is not positive definite",
+                help="give a precision, or a model with `multi_normal`",
+            )
         omega: FloatArray | sparse.csr_array = np.asarray(linalg.cho_solve(factor, np.eye(matrix.shape[0])))
         omega = (omega + omega.T) / 2
     else:
         omega = _symmetric(precision, "precision")
         _definite(omega)
     n = omega.shape[0]
-    mu = np.broadcast_to(np.asarray(mean, dtype=np.float64), (n,)) if np.ndim(mean) == 0 else _vector(mean, n, "mean")
+    mu = (
+        np.broadcast_to(np.asarray(mean, dtype=np.float64), (n,))
+        if np.ndim(mean) == 0
+        else _vector(mean, n, "mean")
+    )
     if not np.isfinite(mu).all():
-        fail("E0306", "`mean` has an entry that is not a finite number")
+        fail("E0382", "`mean` has an entry that is not a finite number")
     return Energy(
         variables=layout([(name, (n,), Domain.REAL, None)]),
         linear=frozen(-(omega @ mu)),
@@ -55,17 +63,19 @@ def gaussian(
     )
 
 
-def ising(J: ArrayLike | sparse.sparray, h: ArrayLike | None = None, *, beta: float = 1.0, name: str = "s") -> Energy:
+def ising(
+    J: ArrayLike | sparse.sparray, h: ArrayLike | None = None, *, beta: float = 1.0, name: str = "s"
+) -> Energy:
     """Spins ±1 with E = −½ s·J·s − h·s at temperature 1/beta. J [n, n] symmetric with zero diagonal, h [n] or None.
 
-    Raises E0305 to E0307 as `gaussian` does, and E0309 for a diagonal that is not zero or a beta that is not positive.
+    Raises E0381 to E0383 as `gaussian` does, and E0385 for a diagonal that is not zero or a beta that is not positive.
     """
     matrix = _symmetric(J, "J")
     n = matrix.shape[0]
     if np.any(matrix.diagonal() != 0):
-        fail("E0309", "`J` has entries on its diagonal", help="s² is 1: move them to a constant")
+        fail("E0385", "`J` has entries on its diagonal", help="s² is 1: move them to a constant")
     if not (0 < beta < np.inf):
-        fail("E0309", f"`beta` is {beta}, and has to be positive and finite")
+        fail("E0385", f"`beta` is {beta}, and has to be positive and finite")
     field = np.zeros(n) if h is None else _vector(h, n, "h")
     return Energy(
         variables=layout([(name, (n,), Domain.SPIN, None)]),
@@ -76,32 +86,38 @@ def ising(J: ArrayLike | sparse.sparray, h: ArrayLike | None = None, *, beta: fl
 
 
 def from_networkx(
-    graph: Any, *, kind: str = "gaussian", weight: str = "weight", field: str = "field", kappa2: float = 0.0, name: str = "x"
+    graph: Any,
+    *,
+    kind: str = "gaussian",
+    weight: str = "weight",
+    field: str = "field",
+    kappa2: float = 0.0,
+    name: str = "x",
 ) -> Energy:
     """A model on a NetworkX graph; entry k is the k-th node in the graph's order.
 
     `gaussian`: E = ½ Σ_(ij) w_ij (x_i − x_j)² + ½ κ² Σ x_i² − Σ field_i x_i, with κ² = `kappa2`. `ising`:
-    E = −Σ_(ij) w_ij s_i s_j − Σ field_i s_i. A missing weight is 1, a missing field 0. Raises E0305 for another kind or a
-    directed graph and E0306 for weights that are not finite.
+    E = −Σ_(ij) w_ij s_i s_j − Σ field_i s_i. A missing weight is 1, a missing field 0. Raises E0381 for another kind or a
+    directed graph and E0382 for weights that are not finite.
     """
     if graph.is_directed():
-        fail("E0305", "the graph is directed; couplings are symmetric", help="use graph.to_undirected()")
+        fail("E0381", "the graph is directed; couplings are symmetric", help="use graph.to_undirected()")
     number = {node: k for k, node in enumerate(graph)}
     pairs = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=np.int64).reshape(-1, 2)
     w = np.array([float(d.get(weight, 1.0)) for _, _, d in graph.edges(data=True)])
     h = np.array([float(d.get(field, 0.0)) for _, d in graph.nodes(data=True)])
     if not (np.isfinite(w).all() and np.isfinite(h).all()):
-        fail("E0306", "the graph has a weight or field that is not a finite number")
+        fail("E0382", "the graph has a weight or field that is not a finite number")
     n = len(number)
     loops = pairs[:, 0] == pairs[:, 1]
     if loops.any():
-        fail("E0305", f"the graph joins a node to itself ({list(number)[pairs[loops][0, 0]]!r})")
+        fail("E0381", f"the graph joins a node to itself ({list(number)[pairs[loops][0, 0]]!r})")
     a = sparse.coo_array((w, (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     adjacency = sparse.csr_array(a + a.T)
     if kind == "ising":
         return ising(adjacency, h, name=name)
     if kind != "gaussian":
-        fail("E0305", f"there is no model `{kind}` on a graph", help="choose gaussian or ising")
+        fail("E0381", f"there is no model `{kind}` on a graph", help="choose gaussian or ising")
     degree = np.asarray(adjacency.sum(axis=1)).ravel()
     precision = sparse.csr_array(sparse.diags_array(degree + kappa2) - adjacency)
     _definite(precision)
@@ -111,27 +127,31 @@ def from_networkx(
 def _vector(value: ArrayLike, n: int, name: str) -> FloatArray:
     array = np.asarray(value, dtype=np.float64)
     if array.shape != (n,):
-        fail("E0305", f"`{name}` has the shape {array.shape}, not ({n},)")
+        fail("E0381", f"`{name}` has the shape {array.shape}, not ({n},)")
     if not np.isfinite(array).all():
-        fail("E0306", f"`{name}` has an entry that is not a finite number")
+        fail("E0382", f"`{name}` has an entry that is not a finite number")
     return array
 
 
 def _symmetric(value: Any, name: str) -> FloatArray | sparse.csr_array:
-    matrix = sparse.csr_array(value, dtype=np.float64) if sparse.issparse(value) else np.asarray(value, dtype=np.float64)
+    matrix = (
+        sparse.csr_array(value, dtype=np.float64)
+        if sparse.issparse(value)
+        else np.asarray(value, dtype=np.float64)
+    )
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
-        fail("E0305", f"`{name}` has the shape {matrix.shape}; a square matrix is needed")
+        fail("E0381", f"`{name}` has the shape {matrix.shape}; a square matrix is needed")
     values = matrix.data if sparse.issparse(matrix) else matrix
     if not np.isfinite(np.asarray(values)).all():
-        fail("E0306", f"`{name}` has an entry that is not a finite number")
+        fail("E0382", f"`{name}` has an entry that is not a finite number")
     gap = abs(matrix - matrix.T)
     if gap.max() > 1e-9 * abs(matrix).max():
-        fail("E0307", f"`{name}` is not symmetric: it differs from its transpose by up to {gap.max():.3g}")
+        fail("E0383", f"`{name}` is not symmetric: it differs from its transpose by up to {gap.max():.3g}")
     return (matrix + matrix.T) / 2
 
 
 def _definite(matrix: FloatArray | sparse.csr_array) -> None:
-    """E0308 for a matrix that is not positive definite."""
+    """E0384 for a matrix that is not positive definite."""
     from scipy import linalg
 
     if sparse.issparse(matrix):
@@ -139,7 +159,10 @@ def _definite(matrix: FloatArray | sparse.csr_array) -> None:
 
         try:
             lu = sparse_linalg.splu(
-                sparse.csc_matrix(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+                sparse.csc_matrix(matrix),
+                permc_spec="MMD_AT_PLUS_A",
+                diag_pivot_thresh=0.0,
+                options={"SymmetricMode": True},
             )
             good = bool((lu.U.diagonal() > 0).all())
         except RuntimeError:
@@ -151,7 +174,11 @@ def _definite(matrix: FloatArray | sparse.csr_array) -> None:
         except linalg.LinAlgError:
             good = False
     if not good:
-        fail("E0308", "the precision is not positive definite", help="some combination of the variables has no spread bound")
+        fail(
+            "E0384",
+            "the precision is not positive definite",
+            help="some combination of the variables has no spread bound",
+        )
 
 
 def _quadratic(matrix: FloatArray | sparse.csr_array) -> Quadratic:

@@ -32,10 +32,14 @@ class GaussianLaw:
     log_z: float
 
     def covariance(self) -> FloatArray:
-        """precision⁻¹ [n, n]. Raises E0506 beyond `DENSE_LIMIT` coordinates."""
+        """precision⁻¹ [n, n]. Raises E0591 beyond `DENSE_LIMIT` coordinates."""
         n = self.mean.size
         if n > DENSE_LIMIT:
-            fail("E0506", f"the covariance of {n} variables has {n * n:.2e} entries", help="ask for variances instead")
+            fail(
+                "E0591",
+                f"the covariance of {n} variables has {n * n:.2e} entries",
+                help="ask for variances instead",
+            )
         dense = self.precision if isinstance(self.precision, np.ndarray) else self.precision.toarray()
         return _inverse(np.asarray(dense))
 
@@ -58,10 +62,14 @@ class GaussianLaw:
 def gaussian(energy: Energy) -> GaussianLaw:
     """The exact law of a Gaussian energy: precision Q/T, mean Q⁻¹(−linear). Observations have to be conditioned away before.
 
-    Raises E0416 when the energy is not Gaussian or the precision not positive definite.
+    Raises E0491 when the energy is not Gaussian or the precision not positive definite.
     """
     if not energy.is_gaussian:
-        fail("E0416", "the exact Gaussian law of an energy that is not Gaussian", help="use `enumerate_spins` for spins")
+        fail(
+            "E0491",
+            "the exact Gaussian law of an energy that is not Gaussian",
+            help="use `enumerate_spins` for spins",
+        )
     t, n = energy.temperature, energy.n
     potential = -np.asarray(energy.linear) / t
     if n <= DENSE_LIMIT:
@@ -69,7 +77,7 @@ def gaussian(energy: Energy) -> GaussianLaw:
         try:
             factor = linalg.cho_factor(precision, lower=True) if n else None
         except linalg.LinAlgError:
-            fail("E0416", "the model's precision is not positive definite")
+            fail("E0491", "the model's precision is not positive definite")
         mean = linalg.cho_solve(factor, potential) if factor else potential
         logdet = 2.0 * float(np.log(np.diagonal(factor[0])).sum()) if factor else 0.0
     else:
@@ -77,7 +85,7 @@ def gaussian(energy: Energy) -> GaussianLaw:
         lu = _ldl(precision)
         pivots = lu.U.diagonal()
         if not (pivots > 0).all():
-            fail("E0416", "the model's precision is not positive definite")
+            fail("E0491", "the model's precision is not positive definite")
         mean, logdet = lu.solve(potential), float(np.log(pivots).sum())
     log_z = 0.5 * (n * np.log(2 * np.pi) - logdet + potential @ mean) - energy.constant / t
     return GaussianLaw(np.asarray(mean), precision, logdet, float(log_z))
@@ -85,7 +93,9 @@ def gaussian(energy: Energy) -> GaussianLaw:
 
 def _inverse(precision: FloatArray) -> FloatArray:
     n = precision.shape[0]
-    return np.asarray(linalg.cho_solve(linalg.cho_factor(precision, lower=True), np.eye(n))) if n else precision
+    return (
+        np.asarray(linalg.cho_solve(linalg.cho_factor(precision, lower=True), np.eye(n))) if n else precision
+    )
 
 
 def _ldl(matrix: sparse.csr_array) -> sparse_linalg.SuperLU:
@@ -125,12 +135,14 @@ def spin_states(energy: Energy, start: int, stop: int) -> FloatArray:
 
 
 def enumerate_spins(energy: Energy) -> SpinLaw:
-    """Exact law of at most 20 spins and bits by enumeration. Raises E0417 for more, or for real variables."""
+    """Exact law of at most 20 spins and bits by enumeration. Raises E0492 for more, or for real variables."""
     real, _, _ = energy.domains
     if real.size:
-        fail("E0417", f"`{energy.label(int(real[0]))}` is real: only spins and bits can be enumerated")
+        fail("E0492", f"`{energy.label(int(real[0]))}` is real: only spins and bits can be enumerated")
     if energy.n > ENUMERATION_LIMIT:
-        fail("E0417", f"{energy.n} spins have too many states to enumerate (the limit is {ENUMERATION_LIMIT})")
+        fail(
+            "E0492", f"{energy.n} spins have too many states to enumerate (the limit is {ENUMERATION_LIMIT})"
+        )
     chunk = 1 << 14
     total = 1 << energy.n
     energies = np.concatenate(

@@ -147,7 +147,11 @@ def parse_passes(text: str, registry: Mapping[str, Callable[[], type[Pass]]]) ->
     while at < len(text):
         match = _PASS.match(text, at)
         if match is None:
-            fail("E0602", f"cannot read `{text[at:at + 40]}` as a pass", help="write name{option=value option=value},name,…")
+            fail(
+                "E0602",
+                f"cannot read `{text[at : at + 40]}` as a pass",
+                help="write name{option=value option=value},name,…",
+            )
         name = match[1]
         if name not in registry:
             near = did_you_mean(name, registry) or "`spucc passes` lists them"
@@ -189,6 +193,8 @@ def _parse_value(owner: str, key: str, hint: Any, raw: str) -> Any:
             return float(raw)
     except (ValueError, KeyError):
         raise SpuccError(
-            Diagnostic("E0604", f"option `{key}` of pass `{owner}` does not take `{raw}`", help=f"it takes {text}")
+            Diagnostic(
+                "E0604", f"option `{key}` of pass `{owner}` does not take `{raw}`", help=f"it takes {text}"
+            )
         ) from None
     return raw

@@ -31,7 +31,9 @@ class Affine:
     def diagonal(d: FloatArray, offset: FloatArray | None = None) -> Affine:
         """x_i = d_i y_i + offset_i"""
         n = d.size
-        matrix = sparse.csr_array((np.asarray(d, dtype=np.float64), np.arange(n), np.arange(n + 1)), shape=(n, n))
+        matrix = sparse.csr_array(
+            (np.asarray(d, dtype=np.float64), np.arange(n), np.arange(n + 1)), shape=(n, n)
+        )
         return Affine(matrix, frozen(np.zeros(n) if offset is None else offset))
 
     @staticmethod
@@ -61,7 +63,9 @@ class Affine:
 
     def after(self, inner: Affine) -> Affine:
         """The map that applies `inner` first, then this one."""
-        return Affine(sparse.csr_array(self.matrix @ inner.matrix), frozen(self.matrix @ inner.offset + self.offset))
+        return Affine(
+            sparse.csr_array(self.matrix @ inner.matrix), frozen(self.matrix @ inner.offset + self.offset)
+        )
 
     @property
     def is_diagonal(self) -> bool:
@@ -97,7 +101,9 @@ class Majority:
 
     def draws(self, y: FloatArray) -> FloatArray:
         flat = y.reshape(-1, self.n_in)
-        gather = sparse.csr_array((np.ones(self.n_in), (self.chain, np.arange(self.n_in))), shape=(self.n_out, self.n_in))
+        gather = sparse.csr_array(
+            (np.ones(self.n_in), (self.chain, np.arange(self.n_in))), shape=(self.n_out, self.n_in)
+        )
         votes = np.asarray((gather @ flat.T).T)
         first = np.unique(self.chain, return_index=True)[1]
         spins = np.where(votes == 0, flat[:, first], np.sign(votes))

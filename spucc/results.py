@@ -88,20 +88,22 @@ class Result:
         return out
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to `.nc` (ArviZ InferenceData), `.npz` or `.json`, whole or not at all. Raises E0311 for another ending and
-        E0312 when the file cannot be written."""
+        """Write to `.nc` (ArviZ InferenceData), `.npz` or `.json`, whole or not at all. Raises E0391 for another ending and
+        E0392 when the file cannot be written."""
         target = Path(path)
         writers = {".npz": _npz, ".json": _json, ".nc": _netcdf}
         if target.suffix not in writers:
-            fail("E0311", f"cannot write results as `{target.name}`", help="end the name in .nc, .npz or .json")
+            fail(
+                "E0391", f"cannot write results as `{target.name}`", help="end the name in .nc, .npz or .json"
+            )
         write_whole(target, writers[target.suffix](self))
 
     def to_arviz(self) -> Any:
-        """As ArviZ InferenceData (0.x) or DataTree (1.x). Needs the extra `arviz`; raises E0313 without it."""
+        """As ArviZ InferenceData (0.x) or DataTree (1.x). Needs the extra `arviz`; raises E0393 without it."""
         try:
             import arviz
         except ImportError:
-            fail("E0313", "ArviZ is not installed", help='pip install "spucc[arviz]"')
+            fail("E0393", "ArviZ is not installed", help='pip install "spucc[arviz]"')
         posterior = {a.name: _by_chain(a) for a in self.answers if a.kind is QueryKind.SAMPLE}
         if hasattr(arviz, "InferenceData"):
             return arviz.from_dict(posterior=posterior)
@@ -109,7 +111,7 @@ class Result:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its place first, then moved there. Raises E0312 when that fails."""
+    """Write a file whole or not at all: beside its place first, then moved there. Raises E0392 when that fails."""
     part = path.with_name(f".{path.name}.part")
     try:
         with open(part, "wb") as f:
@@ -119,7 +121,9 @@ def write_whole(path: Path, content: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        fail("E0312", f"cannot write `{path}`: {error.strerror or error}", help="choose another place with -o")
+        fail(
+            "E0392", f"cannot write `{path}`: {error.strerror or error}", help="choose another place with -o"
+        )
 
 
 # --- the terminal ----------------------------------------------------------------------------------------------------------
@@ -131,7 +135,8 @@ def entry_names(name: str, shape: tuple[int, ...], most: int) -> list[str]:
     if not shape:
         return [name]
     return [
-        f"{name}[{', '.join(str(int(i)) for i in np.unravel_index(k, shape))}]" for k in range(min(size, most))
+        f"{name}[{', '.join(str(int(i)) for i in np.unravel_index(k, shape))}]"
+        for k in range(min(size, most))
     ]
 
 
@@ -226,8 +231,11 @@ def _json(result: Result) -> bytes:
 
 def _plain(value: FloatArray) -> Any:
     """Nested lists, with null for what JSON has no number for."""
-    finite = np.where(np.isfinite(value), value, None) if not np.isfinite(value).all() else value
-    return finite.tolist()
+    if np.isfinite(value).all():
+        return value.tolist()
+    plain = value.astype(object)
+    plain[~np.isfinite(value)] = None
+    return plain.tolist()
 
 
 def _by_chain(a: Answer) -> FloatArray:

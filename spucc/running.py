@@ -28,11 +28,11 @@ class Plan:
 
     @staticmethod
     def of(samples: int, chains: int) -> Plan:
-        """At most `chains` chains of equal length, `samples` draws in all. Raises E0509 for less than one draw."""
+        """At most `chains` chains of equal length, `samples` draws in all. Raises E0594 for less than one draw."""
         if samples < 1:
-            fail("E0509", f"cannot take {samples} samples", help="ask for at least one with --samples")
+            fail("E0594", f"cannot take {samples} samples", help="ask for at least one with --samples")
         if chains < 1:
-            fail("E0509", f"cannot run {chains} chains", help="ask for at least one with --chains")
+            fail("E0594", f"cannot run {chains} chains", help="ask for at least one with --chains")
         count = next(c for c in range(min(chains, samples), 0, -1) if samples % c == 0)
         return Plan(samples // count, count)
 
@@ -52,7 +52,7 @@ def run_program(
 
     `samples` draws in all (the program's own schedule by default) over `chains` chains; `seed` any integer. A
     KeyboardInterrupt ends the run with the draws so far and `Result.complete` False. Raises `SpuccError` for a backend that
-    cannot run the program (E07xx) and for draws that do not fit memory (E0508).
+    cannot run the program (E07xx) and for draws that do not fit memory (E0593).
     """
     engine = _backend(backend)
     schedules = [job.value.schedule for job in program.jobs if isinstance(job.value, Configuration)]
@@ -61,16 +61,19 @@ def run_program(
     plan = Plan.of(samples, chains)
     independent = mode == Mode.INDEPENDENT and not any(_has_loop(job) for job in program.jobs)
     estimates = [
-        _estimate(program, q, plan, independent) for q in program.source.queries if q.kind is not QueryKind.ARGMIN
+        _estimate(program, q, plan, independent)
+        for q in program.source.queries
+        if q.kind is not QueryKind.ARGMIN
     ]
     for e in estimates:
         e.prepare()
     best = [_Best(program, q) for q in program.source.queries if q.kind is QueryKind.ARGMIN]
+    takers: list[Estimate | _Best] = [*estimates, *best]
     request = Request(draws=plan.draws, chains=plan.chains, seed=seed, mode=Mode(mode))
     complete, seen = True, 0
     try:
         for chunks in _lockstep(engine, program, request, progress):
-            for taker in (*estimates, *best):
+            for taker in takers:
                 taker.add(chunks)
             seen += chunks[0].shape[1] if chunks else plan.draws
             progress("sampling", seen / plan.draws)
@@ -80,12 +83,14 @@ def run_program(
         complete = False
         if seen == 0:
             raise
-    by_query = {t.query.name: t.answer() for t in (*estimates, *best)}
+    by_query = {t.query.name: t.answer() for t in takers}
     answers = tuple(by_query[q.name] for q in program.source.queries)
     return Result(answers, provenance(program, plan, seed, engine.name, mode, seen * plan.chains), complete)
 
 
-def provenance(program: Program, plan: Plan, seed: int, backend: str, mode: str, draws: int) -> dict[str, Any]:
+def provenance(
+    program: Program, plan: Plan, seed: int, backend: str, mode: str, draws: int
+) -> dict[str, Any]:
     """Where a result comes from: digests of program and data, device, seed, versions, and how wrong the law can be."""
     import platform
 
@@ -230,6 +235,3 @@ def _model_energy(source: Energy, x: FloatArray) -> FloatArray:
         for v in hidden:
             x[:, v.start : v.stop] = 0.0
     return source.at(x)
-
-
-

@@ -277,7 +277,13 @@ class Program:
 
 def cells_of(couplings: Couplings, energy: Energy) -> list[str]:
     """The names of logical cells in the user's words: `x[3]`, `x[3]+`, `border`."""
-    suffix = {Role.PLAIN: "", Role.PLUS: "+", Role.MINUS: "-", Role.BORDER: "border", Role.AUXILIARY: "hidden"}
+    suffix = {
+        Role.PLAIN: "",
+        Role.PLUS: "+",
+        Role.MINUS: "-",
+        Role.BORDER: "border",
+        Role.AUXILIARY: "hidden",
+    }
     return [
         (energy.label(int(c)) if c >= 0 else "") + suffix[Role(int(r))]
         for c, r in zip(couplings.coordinate, couplings.role)

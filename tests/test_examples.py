@@ -27,7 +27,9 @@ def answers(name: str) -> dict[str, np.ndarray]:
 
 
 def energy_of(name: str, data: str | None = None, **values: str) -> Energy:
-    return elaborated(EXAMPLES / f"{name}.spu", data=values, files=[str(EXAMPLES / f"{data or name}.json")]).energy
+    return elaborated(
+        EXAMPLES / f"{name}.spu", data=values, files=[str(EXAMPLES / f"{data or name}.json")]
+    ).energy
 
 
 def moments(energy: Energy, query: str) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +40,16 @@ def moments(energy: Energy, query: str) -> tuple[np.ndarray, np.ndarray]:
     return form.matrix @ law.mean + form.offset, form.matrix @ (form.matrix @ law.covariance()).T
 
 
-GAUSSIAN = ("eight_schools", "kidscore", "kilpisjarvi", "nile", "nile_missing", "ecoli70", "magic_niab", "scotland")
+GAUSSIAN = (
+    "eight_schools",
+    "kidscore",
+    "kilpisjarvi",
+    "nile",
+    "nile_missing",
+    "ecoli70",
+    "magic_niab",
+    "scotland",
+)
 
 
 @pytest.mark.parametrize("name", GAUSSIAN)

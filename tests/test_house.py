@@ -39,7 +39,9 @@ def test_a_stage_imports_only_the_core_and_itself(stage: str) -> None:
     others = tuple(f"spucc.{s}" for s in STAGES if s != stage)
     for file in python_files(stage):
         for name in imports(file):
-            assert not name.startswith((*others, "spucc.cli", "spucc.driver", "spucc.running")), f"{file} imports {name}"
+            assert not name.startswith((*others, "spucc.cli", "spucc.driver", "spucc.running")), (
+                f"{file} imports {name}"
+            )
             assert name.split(".")[0] not in STAGES, f"{file} imports {name} by its folder's name"
 
 
@@ -91,7 +93,12 @@ def test_the_wheel_holds_the_tree(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     held = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
     expected = set()
-    homes = {"spucc": "spucc", "grammar": "spucc/grammar", "passes": "spucc/passes", "targets": "spucc/targets"}
+    homes = {
+        "spucc": "spucc",
+        "grammar": "spucc/grammar",
+        "passes": "spucc/passes",
+        "targets": "spucc/targets",
+    }
     for folder, home in homes.items():
         for file in (ROOT / folder).rglob("*"):
             inside = file.relative_to(ROOT / folder)

@@ -52,7 +52,9 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="spucc")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
@@ -97,7 +99,9 @@ def main() -> Never:
         sys.exit(0)
     except Exception as error:
         if isinstance(error, MemoryError):
-            text = "error[E0599]: out of memory\nhelp: ask for fewer --samples, or for moments instead of draws"
+            text = (
+                "error[E0599]: out of memory\nhelp: ask for fewer --samples, or for moments instead of draws"
+            )
         elif os.environ.get("SPUCC_DEBUG"):
             raise
         else:

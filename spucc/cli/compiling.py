@@ -12,7 +12,7 @@ import click
 from spucc.cli.options import split_data
 from spucc.cli.report import report, sources
 from spucc.diagnostics import did_you_mean, fail
-from spucc.driver import Timer, Tolerance, default_passes, elaborated, program_of, run_pipeline, start
+from spucc.driver import Timer, check_tolerance, default_passes, elaborated, program_of, run_pipeline, start
 from spucc.pipeline import Context, Observer, Pass, parse_passes
 from spucc.progress import Progress
 from spucc.results import columns, figure, write_whole
@@ -43,7 +43,9 @@ class Printer(Observer):
         return after
 
 
-def load_state(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], target: str, bits: int | None) -> State:
+def load_state(
+    program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], target: str, bits: int | None
+) -> State:
     """The energy of a `.spu` program and the device, ready for the first pass."""
     from spucc.devices import load_device
 
@@ -84,7 +86,9 @@ def compile_to_state(program: str, observers: Sequence[Observer], **options: Any
 
         state = read_state(options["start_from"])
     else:
-        state = load_state(program, options["data"], options["allow_paths"], options["target"], options.get("bits"))
+        state = load_state(
+            program, options["data"], options["allow_paths"], options["target"], options.get("bits")
+        )
     pipeline = adjusted(options["passes"] or default_passes(state.device), options)
     steps = parse_passes(pipeline, registry())
     if options.get("start_from") and not options["passes"]:
@@ -93,9 +97,15 @@ def compile_to_state(program: str, observers: Sequence[Observer], **options: Any
     if stop is not None:
         names = [p.name for p in steps]
         if stop not in names:
-            fail("E0603", f"the pipeline has no pass `{stop}`", help=did_you_mean(stop, names) or ", ".join(names))
+            fail(
+                "E0603",
+                f"the pipeline has no pass `{stop}`",
+                help=did_you_mean(stop, names) or ", ".join(names),
+            )
         steps = steps[: names.index(stop) + 1]
-    context = Context(seed=options["seed"], optimize=options["optimize"], progress=Progress(), warn=lambda d: report([d]))
+    context = Context(
+        seed=options["seed"], optimize=options["optimize"], progress=Progress(), warn=lambda d: report([d])
+    )
     try:
         state = run_pipeline(state, ",".join(str(p) for p in steps), context, observers)
     finally:
@@ -137,7 +147,7 @@ def compile_command(program: str, **options: Any) -> None:
     if options["time_passes"]:
         click.echo(columns(["pass", "CPU s"], [[n, f"{s:.4f}"] for n, s in timer.seconds.items()]), err=True)
     if state.stage is Stage.PROGRAM and options["tolerance"] is not None:
-        Tolerance(options["tolerance"]).check(state.ledger)
+        check_tolerance(state.ledger, options["tolerance"])
     if emit == "spice":
         from spucc.targets import emit_spice
 
@@ -216,9 +226,7 @@ def ledger_table(state: State | Program, timer: Timer | None = None) -> str:
     header = ["pass", "CPU s", "KL/variable", "sd", "mean", "corr", "what it did"]
     plain = columns(header[:-1], [r[:-1] for r in rows]).splitlines()
     width = max(len(line) for line in plain)
-    return "\n".join(
-        f"{line:<{width}}  {r[-1]}".rstrip() for line, r in zip(plain, [header, *rows])
-    )
+    return "\n".join(f"{line:<{width}}  {r[-1]}".rstrip() for line, r in zip(plain, [header, *rows]))
 
 
 def opt_command(file: str, passes: str, seed: int, optimize: int, output: str | None) -> None:

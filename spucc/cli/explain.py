@@ -20,7 +20,9 @@ def explain(what: str, variable: str | None, coupler: str | None) -> None:
     from spucc.ir import read_program
 
     if not what.endswith(".spuc"):
-        raise click.UsageError(f"`{what}` is neither an error code such as E0203 nor a compiled program (.spuc)")
+        raise click.UsageError(
+            f"`{what}` is neither an error code such as E0203 nor a compiled program (.spuc)"
+        )
     program = read_program(what)
     if coupler is not None:
         try:

@@ -21,7 +21,7 @@ def inspect_command(file: str, whole: bool) -> None:
     if suffix in (".npz", ".nc", ".json"):
         _inspect_result(Path(file))
         return
-    from spucc.ir import read_program, read_state, print_state
+    from spucc.ir import print_state, read_program, read_state
     from spucc.stages import Stage
 
     state = read_state(file)
@@ -30,7 +30,9 @@ def inspect_command(file: str, whole: bool) -> None:
         return
     click.echo(f"{file}: stage {state.stage}, device {state.device.name}")
     rows = [
-        [v.name, str(v.domain), str(list(v.shape)), str(v.span or "")] for v in state.source.variables if not v.stands_for
+        [v.name, str(v.domain), str(list(v.shape)), str(v.span or "")]
+        for v in state.source.variables
+        if not v.stands_for
     ]
     click.echo(columns(["variable", "domain", "shape", "declared at"], rows))
     if state.source.queries:

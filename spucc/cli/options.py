@@ -36,16 +36,36 @@ def data_options(f: F) -> F:
 def compile_options(f: F) -> F:
     """What decides how a program is compiled."""
     options = [
-        click.option("--target", "-t", default="ideal", show_default=True, help="A device: a name, or a TOML file."),
-        click.option("--passes", "-p", default=None, metavar="PIPELINE", help='Instead of the default: "a,b{x=1},c".'),
         click.option(
-            "--optimize", "-O", type=click.IntRange(0, 2), default=1, show_default=True, help="0 quick, 2 thorough."
+            "--target", "-t", default="ideal", show_default=True, help="A device: a name, or a TOML file."
         ),
-        click.option("--tolerance", type=float, default=None, help="The worst error of sd, mean, correlation allowed."),
+        click.option(
+            "--passes", "-p", default=None, metavar="PIPELINE", help='Instead of the default: "a,b{x=1},c".'
+        ),
+        click.option(
+            "--optimize",
+            "-O",
+            type=click.IntRange(0, 2),
+            default=1,
+            show_default=True,
+            help="0 quick, 2 thorough.",
+        ),
+        click.option(
+            "--tolerance", type=float, default=None, help="The worst error of sd, mean, correlation allowed."
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
-        click.option("--realise", default=None, metavar="WAYS", help="Force ways of realising, e.g. double-cover,split."),
-        click.option("--ensemble", type=click.IntRange(1), default=None, help="So many programs, draws merged."),
-        click.option("--bits", type=click.IntRange(1, 24), default=None, help="Override the banks' resolution."),
+        click.option(
+            "--realise",
+            default=None,
+            metavar="WAYS",
+            help="Force ways of realising, e.g. double-cover,split.",
+        ),
+        click.option(
+            "--ensemble", type=click.IntRange(1), default=None, help="So many programs, draws merged."
+        ),
+        click.option(
+            "--bits", type=click.IntRange(1, 24), default=None, help="Override the banks' resolution."
+        ),
     ]
     for option in reversed(options):
         f = option(f)

@@ -15,10 +15,21 @@ from spucc.cli.options import compile_options, data_options, program_argument
 @compile_options
 @click.option("--samples", "-n", type=int, default=None, help="Draws in all, over all chains.")
 @click.option("--chains", type=int, default=4, show_default=True, help="Independent chains.")
-@click.option("--backend", "-b", default=None, help="What runs the program (default: the simulator of the device's family).")
-@click.option("--mode", type=click.Choice(["independent", "trajectory"]), default="independent", show_default=True)
-@click.option("--rel-error", type=float, default=None, help="As many draws as bring the covariance within this.")
-@click.option("--output", "-o", default=None, metavar="FILE", help="Write the answers: .nc (ArviZ), .npz or .json.")
+@click.option(
+    "--backend",
+    "-b",
+    default=None,
+    help="What runs the program (default: the simulator of the device's family).",
+)
+@click.option(
+    "--mode", type=click.Choice(["independent", "trajectory"]), default="independent", show_default=True
+)
+@click.option(
+    "--rel-error", type=float, default=None, help="As many draws as bring the covariance within this."
+)
+@click.option(
+    "--output", "-o", default=None, metavar="FILE", help="Write the answers: .nc (ArviZ), .npz or .json."
+)
 @click.option("--quiet", "-q", is_flag=True, help="Do not print the answers.")
 def run(program: str, **options: Any) -> None:
     """Compile PROGRAM (or take a compiled .spuc), run it, print the answers."""

@@ -8,21 +8,25 @@ from typing import Any
 import click
 
 from spucc.cli.compiling import compile_to_state
-from spucc.driver import Tolerance, program_of
+from spucc.driver import check_tolerance, program_of
 from spucc.progress import Progress
 from spucc.running import run_program
 from spucc.stages import Program
 
 
 def load_or_compile(program: str, **options: Any) -> Program:
-    """A compiled program as it is, a `.spu` file through the pipeline."""
+    """A compiled program as it is, a `.spu` file through the pipeline.
+
+    The seed of a run is that of its draws: what is compiled does not depend on it, so that running a model and running the
+    program compiled from it give the same bytes.
+    """
     if program.endswith(".spuc"):
         from spucc.ir import read_program
 
         return read_program(program)
-    state, pipeline = compile_to_state(program, (), **options)
+    state, pipeline = compile_to_state(program, (), **{**options, "seed": 0})
     if options.get("tolerance") is not None:
-        Tolerance(options["tolerance"]).check(state.ledger)
+        check_tolerance(state.ledger, options["tolerance"])
     return program_of(state, pipeline)
 
 
@@ -52,7 +56,9 @@ def run_command(program: str, **options: Any) -> None:
         click.echo(statement(compiled, result.provenance))
     if not result.complete:
         kept = result.provenance["samples"]
-        click.echo(f"interrupted: kept the {kept} draws so far" + (f" in {output}" if output else ""), err=True)
+        click.echo(
+            f"interrupted: kept the {kept} draws so far" + (f" in {output}" if output else ""), err=True
+        )
         raise click.exceptions.Exit(130)
 
 
@@ -64,7 +70,9 @@ def _default_backend(program: Program) -> str:
 
 def statement(program: Program, provenance: Any) -> str:
     """One line: where the answers come from and how wrong the compiled distribution is."""
-    rows = [f"\n{provenance['samples']} draws on {program.device.name} ({provenance['backend']}), seed {provenance['seed']}"]
+    rows = [
+        f"\n{provenance['samples']} draws on {program.device.name} ({provenance['backend']}), seed {provenance['seed']}"
+    ]
     last = {e.job: e for e in program.ledger}
     if last:
         worst = max(last.values(), key=lambda e: (e.sd_error == e.sd_error, e.sd_error))
@@ -81,7 +89,7 @@ def statement(program: Program, provenance: Any) -> str:
 def law_command(program: str, output: str | None) -> None:
     """Mean and covariance of every variable of a compiled program, from the codes alone."""
     from spucc.ir import read_program
-    from spucc.law import law_arrays, law_table
+    from spucc.law import law_arrays, law_table, ledger_check
 
     compiled = read_program(program)
     arrays = law_arrays(compiled)
@@ -90,3 +98,4 @@ def law_command(program: str, output: str | None) -> None:
 
         save_law(arrays, Path(output))
     click.echo(law_table(compiled, arrays))
+    click.echo(ledger_check(compiled))

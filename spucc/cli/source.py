@@ -26,7 +26,9 @@ def check(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], dia
         model = elaborated(program, data=values, files=files, allow_paths=allow_paths, sources=sources())
         found = model.warnings
         check_queries(model.energy)
-        variables = ", ".join(f"{v.name}{list(v.shape) or ''}" for v in model.energy.variables if not v.stands_for)
+        variables = ", ".join(
+            f"{v.name}{list(v.shape) or ''}" for v in model.energy.variables if not v.stands_for
+        )
         asked = ", ".join(q.name for q in model.energy.queries)
         summary = f"{program}: well formed; {model.energy.n} coordinates ({variables}); queries {asked}"
     except SpuccError as error:

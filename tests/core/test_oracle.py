@@ -27,7 +27,9 @@ def test_gaussian_law() -> None:
 
 def test_sparse_and_dense_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     n = 60
-    p = sparse.csr_array(sparse.diags_array([[-1.0] * (n - 1), [2.2] * n, [-1.0] * (n - 1)], offsets=[-1, 0, 1]))
+    p = sparse.csr_array(
+        sparse.diags_array([[-1.0] * (n - 1), [2.2] * n, [-1.0] * (n - 1)], offsets=[-1, 0, 1])
+    )
     energy = spucc.gaussian(np.arange(n) * 0.1, precision=p)
     dense = oracle.gaussian(energy)
     variance = dense.variance()
