@@ -16,8 +16,15 @@ def _exact() -> Backend:
     return Exact()
 
 
+def _board_model() -> Backend:
+    from spucc.targets.board_model import BoardModel
+
+    return BoardModel()
+
+
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "exact": _exact,
+    "board-model": _board_model,
 }
 
 

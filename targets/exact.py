@@ -7,7 +7,7 @@ model runs the same two with its own circuit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,8 +24,9 @@ from spucc.targets.hostloop import Sweep, warm_up
 from spucc.targets.law import Gaussian, cells, corrected
 from spucc.targets.stepper import Stepper, starts, stepper
 
-# The purposes of random streams; those of the members of an ensemble follow the last.
-_DRAWS, _HOST, _PATH = 0, 1, 2
+# The purposes of random streams: the host's, then two for each member of an ensemble, its cells' and its
+# read-out's.
+_HOST, _MEMBER = 0, 1
 
 
 class Cells(Protocol):
@@ -112,22 +113,8 @@ class Ensemble:
 
     codes: Quantized
     members: Sequence[Cells]
-    _taken: IntArray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._taken = np.zeros(len(self.members), dtype=np.int64)
-
-    def skip(self, first: int) -> None:
-        """Start at draw `first`."""
-        self._taken = self.before(first)
-
-    def before(self, first: int) -> IntArray:
-        """How many of the first draws each member gives."""
-        counts = np.zeros(len(self.members), dtype=np.int64)
-        for start in range(0, first, 2**20):
-            who = members_of(self.codes.weight, start, min(2**20, first - start))
-            counts += np.bincount(who, minlength=counts.size)
-        return counts
+    taken: IntArray
+    """How many draws each member has given."""
 
     def take(self, first: int, count: int) -> NDArray[Any]:
         if len(self.members) == 1:
@@ -138,11 +125,11 @@ class Ensemble:
             at = np.flatnonzero(who == m)
             if not at.size:
                 continue
-            part = apply(self.codes.readback[m], member.take(int(self._taken[m]), at.size))
+            part = apply(self.codes.readback[m], member.take(int(self.taken[m]), at.size))
             if out is None:
                 out = np.empty((part.shape[0], count, part.shape[2]), dtype=part.dtype)
             out[:, at] = part
-            self._taken[m] += at.size
+            self.taken[m] += at.size
         assert out is not None
         return out
 
@@ -245,50 +232,78 @@ class Reader:
         return np.concatenate([own, self._source.state], axis=1)
 
 
-def reader(configuration: Configuration, boards: Sequence[Board], name: str, request: Request) -> Reader:
-    """What hands out a job's draws when its members make the circuits `boards`.
+class Circuits:
+    """The circuits of a configuration's members as they run: a subclass may know more of a board than its
+    file says."""
+
+    def __init__(self, boards: Sequence[Board]) -> None:
+        self.boards = boards
+
+    def known(self, m: int) -> Gaussian:
+        """The law that the host takes member m's cells to have."""
+        return cells(self.boards[m])
+
+    def law(self, m: int, dtype: str) -> Gaussian:
+        """The law that member m's cells have."""
+        return cells(self.boards[m])
+
+    def path(self, m: int, interval: float, settle: float, dtype: str) -> Stepper:
+        """Member m's circuit, read at an interval."""
+        return stepper(self.boards[m], interval, settle, dtype)
+
+    def readout(self, m: int, source: Cells, interval: float, streams: Streams) -> Cells:
+        """What is read when member m's cells show `source`."""
+        return source
+
+
+def reader(configuration: Configuration, circuits: Circuits, name: str, request: Request) -> Reader:
+    """What hands out a job's draws when its members make `circuits`.
 
     Raises:
-        SpuccError: E0720, E0721 for circuits without a law; E0723 for a trajectory without an interval; E0724
-        for
+        SpuccError: E0720, E0721 for circuits without a law; E0723 for a trajectory without an interval;
+        E0724 for
             ones that are too large; E0725 for a host loop that does not converge.
     """
     codes, chains, state = configuration.codes, request.chains, request.state
     loop = next((b for b in configuration.readback if isinstance(b, HostLoop)), None)
     first = Reader.sweeps_before(configuration, request.first)
-    laws: list[Gaussian] = []
-    if request.mode is Mode.INDEPENDENT or loop is not None:
-        laws = [cells(b) for b in boards]
+    begun = taken_before(codes, first)
+    interval = configuration.schedule.interval if request.interval is None else request.interval
+    if request.mode is Mode.TRAJECTORY and request.interval is None and interval == 0:
+        fail(
+            "E0723",
+            f"the program does not say how long to wait between two draws of job `{name}`",
+            help="give the interval in seconds, or compile with a schedule",
+        )
     host_state = None
     if loop is not None and state is not None:
         host_state, state = state[:, : loop.potential.size], state[:, loop.potential.size :]
     members: list[Cells] = []
-    if request.mode is Mode.INDEPENDENT:
-        for m, law in enumerate(laws):
-            streams = Streams(request.seed, name, _DRAWS if m == 0 else _PATH + 2 * m + 1)
-            members.append(IndependentCells(law, streams, chains, request.dtype))
-        source = Ensemble(codes, members)
-        source.skip(first)
-    else:
-        interval = configuration.schedule.interval if request.interval is None else request.interval
-        if request.interval is None and interval == 0:
-            fail(
-                "E0723",
-                f"the program does not say how long to wait between two draws of job `{name}`",
-                help="give the interval in seconds, or compile with a schedule",
-            )
-        begun = Ensemble(codes, [None] * codes.members).before(first)  # type: ignore[list-item]
-        for m, circuit in enumerate(boards):
-            path = stepper(circuit, interval, configuration.schedule.settle, request.dtype)
+    for m in range(codes.members):
+        streams = Streams(request.seed, name, _MEMBER + 2 * m)
+        cells_of_m: Cells
+        if request.mode is Mode.INDEPENDENT:
+            cells_of_m = IndependentCells(circuits.law(m, request.dtype), streams, chains, request.dtype)
+        else:
+            path = circuits.path(m, interval, configuration.schedule.settle, request.dtype)
             mine = None
             if state is not None:
                 mine, state = state[:, : path.states], state[:, path.states :]
-            streams = Streams(request.seed, name, _PATH + 2 * m)
-            members.append(PathCells(path, streams, chains, mine, int(begun[m])))
-        source = Ensemble(codes, members)
-        source.skip(first)
+            cells_of_m = PathCells(path, streams, chains, mine, int(begun[m]))
+        noise = Streams(request.seed, name, _MEMBER + 2 * m + 1)
+        members.append(circuits.readout(m, cells_of_m, interval, noise))
+    laws = [circuits.known(m) for m in range(codes.members)] if loop is not None else []
     host = Streams(request.seed, name, _HOST)
-    return Reader(configuration, source, laws, host, chains, host_state)
+    return Reader(configuration, Ensemble(codes, members, begun), laws, host, chains, host_state)
+
+
+def taken_before(codes: Quantized, first: int) -> IntArray:
+    """How many of the first draws each member gives."""
+    counts = np.zeros(codes.members, dtype=np.int64)
+    for start in range(0, first, 2**20):
+        who = members_of(codes.weight, start, min(2**20, first - start))
+        counts += np.bincount(who, minlength=counts.size)
+    return counts
 
 
 @dataclass(frozen=True)
@@ -302,7 +317,7 @@ class Exact:
         linear."""
         configuration = configuration_of(job)
         boards = [board(configuration.codes, m, device) for m in range(configuration.codes.members)]
-        yield from chunks(reader(configuration, boards, job.name, request), job, request, progress)
+        yield from chunks(reader(configuration, Circuits(boards), job.name, request), job, request, progress)
 
 
 def configuration_of(job: Job) -> Configuration:

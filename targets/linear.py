@@ -154,16 +154,49 @@ def transition(linear: Linear, h: float) -> tuple[FloatArray, FloatArray]:
     block = np.block([[-a, linear.noise @ linear.noise.T], [np.zeros((d, d)), a.T]])
     exp = linalg.expm(block * step)
     f = exp[:d, :d]
-    q = exp[:d, d:] @ f.T
-    k = 0
-    while k < doublings if doublings is not None else np.abs(f).max() > 1e-12:
+    return repeated(f, exp[:d, d:] @ f.T, None if doublings is None else 1 << doublings)
+
+
+def repeated(f: FloatArray, q: FloatArray, times: int | None) -> tuple[FloatArray, FloatArray]:
+    """F and Q of `times` steps of (F, Q) [d, d]; of infinitely many for None. F must be stable."""
+    total_f, total_q = np.eye(f.shape[0]), np.zeros_like(q)
+    left = times
+    while left is None or left:
+        if left is not None and left & 1:
+            total_f, total_q = f @ total_f, f @ total_q @ f.T + q
+        if left is None and np.abs(f).max(initial=0.0) < 1e-12:
+            return np.zeros_like(f), 0.5 * (q + q.T)
         q = q + f @ q @ f.T
         f = f @ f
-        k += 1
-        if not f.any():
-            break
+        # Denormal numbers cost a hundred times the others, and mean nothing here.
         f[np.abs(f) < 1e-150] = 0.0
-    return (f if isfinite(h) else np.zeros((d, d))), 0.5 * (q + q.T)
+        left = None if left is None else left >> 1
+    return total_f, 0.5 * (total_q + total_q.T)
+
+
+def updated(linear: Linear, tau: float, hold: str) -> tuple[FloatArray, FloatArray, int]:
+    """F, Q of one update interval τ of noise that is not white, and the number of states that stand before
+    the circuit's.
+
+    `held`: the current √(1/τ) B ξ_k over the whole interval. `linear`: from ξ_k to ξ_(k+1) in a straight
+    line; then the states are (ξ, x). Exact (physics §5).
+    """
+    d, w = linear.noise.shape
+    if hold not in ("held", "linear"):
+        fail("E0720", f"noise cannot be updated in the way `{hold}`", help="the ways are held and linear")
+    assert_stable(linear)
+    block = np.zeros((d + 2 * w, d + 2 * w))
+    block[:d, :d] = -linear.drift * tau
+    block[:d, d : d + w] = linear.noise * np.sqrt(tau)
+    block[d : d + w, d + w :] = np.eye(w)
+    exp = linalg.expm(block)
+    f, constant, ramp = exp[:d, :d], exp[:d, d : d + w], exp[:d, d + w :]
+    if hold == "held":
+        return f, constant @ constant.T, 0
+    big_f = np.zeros((w + d, w + d))
+    big_f[w:, :w], big_f[w:, w:] = constant - ramp, f
+    kick = np.concatenate([np.eye(w), ramp])
+    return big_f, kick @ kick.T, w
 
 
 def stationary(linear: Linear) -> FloatArray:

@@ -23,7 +23,7 @@ from spucc.diagnostics import fail
 from spucc.targets.chebyshev import Spectral
 from spucc.targets.circuits import Board
 from spucc.targets.gaussian import root
-from spucc.targets.linear import Modes, modes, system, transition
+from spucc.targets.linear import Linear, Modes, modes, system, transition
 
 # Cells above which no dense matrix of a circuit is made, and states above which the general step is refused.
 MODAL_CELLS = 2048
@@ -202,7 +202,7 @@ class Dense:
             for c in range(count):
                 y[:, c] = self.noise(z[low + c].reshape(length, pieces, d))
             last[part] = scan(self.step, y, state[part])
-            cells = y[..., d - self.weights.shape[0] :]
+            cells = y[..., d - n :]
             cells = cells * self.weights if self.weights.ndim == 1 else cells @ self.weights
             out[part].reshape(count, pieces, length, n)[...] = cells.transpose(1, 2, 0, 3)
         if self.mean.any():
@@ -275,15 +275,21 @@ def _mean(circuit: Board, vectors: FloatArray, values: FloatArray) -> FloatArray
 def _general(circuit: Board, interval: float, warm: float, dtype: str) -> Dense:
     linear = system(circuit)
     f, q = transition(linear, interval)
-    begin = root(transition(linear, warm)[1])
-    kind: Any = _precision(float(np.exp(-linear.rates.real.min(initial=inf) * interval)), dtype)
+    begin = transition(linear, warm)[1]
+    slowest = float(np.exp(-linear.rates.real.min(initial=inf) * interval))
+    return dense(linear, f, q, begin, _precision(slowest, dtype))
+
+
+def dense(linear: Linear, f: FloatArray, q: FloatArray, begin: FloatArray, kind: Any) -> Dense:
+    """The general step of F, Q [d, d] and the first state's covariance; the cells are the last states of
+    `linear`."""
     return Dense(
         Full(np.ascontiguousarray(f.T, dtype=kind)),
         Full(np.ascontiguousarray(root(q).T, dtype=kind)),
-        Full(np.ascontiguousarray(begin.T, dtype=kind)),
+        Full(np.ascontiguousarray(root(begin).T, dtype=kind)),
         linear.read_unit.astype(kind),
         linear.mean_read().astype(kind),
-        linear.d,
+        f.shape[0],
         kind,
     )
 
