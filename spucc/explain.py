@@ -17,7 +17,7 @@ from spucc.energy import Energy, Variable
 from spucc.fidelity import DENSE_LIMIT, realised_law
 from spucc.ir.facts import describe, scale, settings_of
 from spucc.ir.show import names_of, si
-from spucc.readback import Affine, HostLoop, Majority, ReadBack
+from spucc.readback import Affine, Majority, ReadBack
 from spucc.stages import Configuration, Job, Program, Quantized, Step
 
 _INDEXED = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\[\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\])?\s*", re.ASCII)
@@ -351,6 +351,8 @@ def _own_errors(program: Program, job: Job, inside: np.ndarray) -> Iterator[str]
         mean = cov @ (-job.target.linear / job.target.temperature)
         realised_mean, realised_cov = realised_law(job, program.device)
     except (linalg.LinAlgError, np.linalg.LinAlgError):
+        return
+    if not (np.diagonal(cov) > 0).all() or not (np.diagonal(realised_cov) > 0).all():
         return
     for k in inside.tolist()[:_MOST]:
         sd, got = float(np.sqrt(cov[k, k])), float(np.sqrt(realised_cov[k, k]))

@@ -211,7 +211,7 @@ class Shared:
     def _borrowed(self, out: Writer, value: Any) -> str | None:
         for name, earlier in reversed(out.shared):
             if value is earlier or self.same(value, earlier):
-                return name
+                return str(name)
             if not getattr(value, self.part) and self.same(value, replace(earlier, **{self.part: ()})):
                 return f"{name} without {self.part}"
         return None

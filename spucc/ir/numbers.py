@@ -118,9 +118,9 @@ def write_table(
         with out.block(f"{head} in {out.member(name)}", name):
             for column, array in columns:
                 out.keep(column.field, array)
-            heads = " ".join(column.field + column.mark(array) for column, array in columns)
+            line = " ".join(column.field + column.mark(array) for column, array in columns)
             first, array = columns[0]
-            out.line(f"{heads}   # {array.shape[1 if first.stacked == 0 else 0]} rows")
+            out.line(f"{line}   # {array.shape[1 if first.stacked == 0 else 0]} rows")
         return
     parts = [(h, part, column.kind) for column, array in columns for h, part in column.split(array)]
     heads = [h for h, _, _ in parts]
