@@ -18,8 +18,7 @@ from scipy import linalg
 from spucc.arrays import FloatArray
 from spucc.passes import lattice_reduction, relaxed
 from spucc.passes.codebook import Codebook
-from spucc.passes.descent import definite
-from spucc.passes.fisher import Law, divergence, refit, refit_plain
+from spucc.passes.fisher import Law, definite, divergence, refit, refit_plain
 
 PENALTIES = (1.0, 8.0, 0.3, 3.0, 0.1, 80.0)
 _STIFF_PENALTIES = (8.0, 80.0, 800.0, 3.0)
@@ -39,10 +38,10 @@ class Candidate:
 
 def sphere_bound(triangle: FloatArray) -> float:
     """B of mapping.md §1 in nats: the mean of ¼‖R(k − t)‖² over offsets t if cells of the lattice were balls."""
-    m = triangle.shape[0]
+    m = int(triangle.shape[0])
     diagonal = np.abs(np.diagonal(triangle))
     logdet = 2.0 * float(np.sum(np.log(np.maximum(diagonal, 1e-300))))
-    return (m / 4) * math.exp(logdet / m + 2.0 / m * math.lgamma(m / 2 + 1)) / ((m + 2) * math.pi)
+    return 0.25 * m * math.exp(logdet / m + 2.0 / m * math.lgamma(m / 2 + 1)) / ((m + 2) * math.pi)
 
 
 def indices(book: Codebook, matrix: FloatArray, d: FloatArray) -> FloatArray:
@@ -95,7 +94,7 @@ def candidates(
             if trial == 0:
                 triangle, basis = _ordered(triangle)
             else:
-                triangle = np.linalg.qr(triangle @ basis, mode="r")
+                triangle = lattice_reduction.triangle_of(triangle @ basis)
             triangle, change = lattice_reduction.reduce(triangle)
             basis = basis @ change
         else:
@@ -130,7 +129,7 @@ def _ordered(triangle: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The factor with its columns in the order of their size, the stiffest last, and the permutation."""
     order = np.argsort(np.einsum("ij,ij->j", triangle, triangle), kind="stable")
     basis = np.eye(triangle.shape[0])[:, order]
-    return np.linalg.qr(triangle[:, order], mode="r"), basis
+    return lattice_reduction.triangle_of(triangle[:, order]), basis
 
 
 def _around(
@@ -226,4 +225,3 @@ def _extended(share: FloatArray) -> FloatArray:
     below = np.minimum(share - edge, 0.0)
     curve = inside - 1.0 - np.log(inside) + (1.0 - 1.0 / edge) * below + 0.5 * below**2 / edge**2
     return np.asarray(0.5 * curve)
-

@@ -183,7 +183,7 @@ class Codebook:
 
     def diagonal(self, v: FloatArray) -> FloatArray:
         """The diagonal [n] of A(v)."""
-        d = np.bincount(self.i, self.a * v, self.n) + np.bincount(self.j, self.c * v, self.n)
+        d = np.asarray(np.bincount(self.i, self.a * v, self.n) + np.bincount(self.j, self.c * v, self.n))
         return d if self.base is None else d + self.base.diagonal()
 
     def off_diagonal(self, v: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from scipy import linalg
 
 from spucc.arrays import FloatArray
 from spucc.passes.codebook import Codebook
-from spucc.passes.fisher import Law, Point, point, refit
+from spucc.passes.fisher import Law, Point, definite, point, refit
 
 
 def price(book: Codebook, at: Point, t: FloatArray) -> FloatArray:
@@ -122,9 +122,7 @@ def descend(
     return k, refit(law, book.dense(levels.value(k)), r)
 
 
-def repair(
-    book: Codebook, k: FloatArray, accept: Callable[[FloatArray], bool] | None = None
-) -> FloatArray:
+def repair(book: Codebook, k: FloatArray, accept: Callable[[FloatArray], bool] | None = None) -> FloatArray:
     """The least-changed legal indices with a positive definite matrix: couplings shrink towards zero and grounds rise
     until it is. Returns k itself when it is one already. `accept` tells of values [m] whether their matrix is one."""
     levels, n = book.levels, book.n
@@ -147,12 +145,3 @@ def _lift(book: Codebook, k: FloatArray) -> FloatArray:
     room = (~book.levels.continuous & (k < book.levels.last))[: book.n]
     lifted[: book.n] += room
     return lifted
-
-
-def definite(matrix: FloatArray) -> bool:
-    """Whether a symmetric matrix is positive definite."""
-    try:
-        np.linalg.cholesky(matrix)
-    except linalg.LinAlgError:
-        return False
-    return True

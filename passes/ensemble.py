@@ -19,7 +19,6 @@ from spucc.passes import lattice_reduction, relaxed
 from spucc.passes.codebook import Codebook, Levels
 from spucc.passes.fisher import Law, divergence, inverse, refit
 
-
 _TRIES = 3
 _CORRECTIONS = 4
 _LATTICE = 1200
@@ -99,4 +98,4 @@ def _metric(book: Codebook, law: Law, scaled: FloatArray, d: FloatArray) -> tupl
     if book.size > _LATTICE or law.read is not None or book.levels.continuous.any():
         return np.eye(book.size), np.eye(book.size)
     f, _ = relaxed.tangents(book, law, scaled, d)
-    return lattice_reduction.reduce(np.linalg.qr(f * book.levels.step, mode="r"))
+    return lattice_reduction.reduce(lattice_reduction.triangle_of(f * book.levels.step))

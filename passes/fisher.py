@@ -80,12 +80,24 @@ def divergence(law: Law, precision: FloatArray, r: FloatArray) -> float:
     return float(0.5 * np.sum(excess - np.log1p(excess)))
 
 
+def definite(matrix: FloatArray) -> bool:
+    """Whether a symmetric matrix is positive definite."""
+    try:
+        np.linalg.cholesky(matrix)
+    except linalg.LinAlgError:
+        return False
+    return True
+
+
 def refit(law: Law, precision: FloatArray, r: FloatArray, steps: int = 30) -> FloatArray:
     """The read-out scales r [n] of least divergence for a given precision, from a start.
 
     Cells read one by one: d = 1/r minimises ½ dᵀ(A∘Σ)d − Σ log d, convex and self-concordant (mapping.md §0.2), by damped
-    Newton steps. Chains: Gauss–Newton on log r with backtracking, as good as its start.
+    Newton steps. Chains: Gauss–Newton on log r with backtracking, as good as its start. A precision that is not positive
+    definite leaves r as it is.
     """
+    if not definite(precision):
+        return r
     if law.read is not None:
         return _refit_chains(law, precision, r, steps)
     d = refit_plain(precision * law.cov, 1.0 / r, steps)

@@ -63,12 +63,18 @@ def _compiled() -> Callable[..., Any]:
     return compiled
 
 
+def triangle_of(columns: FloatArray) -> FloatArray:
+    """The upper triangular R with RᵀR = columnsᵀ columns."""
+    return np.asarray(np.linalg.qr(columns, mode="r"))
+
+
 def reduce(
     factor: FloatArray, delta: float = 0.99, limit: int = 200_000, compiled: bool = False
 ) -> tuple[FloatArray, FloatArray]:
     """An LLL-reduced basis of the lattice spanned by the columns of an upper triangular factor [m, m].
 
-    `compiled` asks for the compiled loop whatever the size. Returns (R, U): R upper triangular, U unimodular (whole numbers in floats), RᵀR = Uᵀ factorᵀ factor U.
+    Returns (R, U): R upper triangular, U unimodular (whole numbers in floats), RᵀR = Uᵀ factorᵀ factor U. `compiled` asks for
+    the compiled loop whatever the size.
     """
     m = factor.shape[0]
     r, u = np.array(factor, dtype=np.float64, order="C"), np.eye(m)

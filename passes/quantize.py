@@ -13,7 +13,6 @@ from scipy import sparse
 from spucc import circuit
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Bank, Device
-
 from spucc.energy import Domain
 from spucc.passes import quantize_board
 from spucc.passes.quantize_search import Search, search
@@ -225,5 +224,3 @@ def _single(
         role=placed.role,
         quartic=None if quartic is None else keep(quartic),
     )
-
-

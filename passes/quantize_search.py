@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Never
+from typing import Any, Never
 
 import numpy as np
 from scipy import sparse
@@ -68,9 +68,11 @@ def search(
     if book.n > _DENSE or (read is None and book.n > _THIN and book.size <= 8 * book.n):
         if members > 1 or method == "exact":
             what = "an ensemble" if members > 1 else "the exact method"
-            fail("E0572", f"{what} is not to be had for a board of {book.n} cells", help="leave the option out")
+            fail(
+                "E0572", f"{what} is not to be had for a board of {book.n} cells", help="leave the option out"
+            )
         return _large(book, thin, method, effort, stop)
-    whole = np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float64)
+    whole = thin.toarray()
     law = law_of(whole, read)
     rng = np.random.Generator(np.random.Philox(0)) if rng is None else rng
     e = book.edges
@@ -78,7 +80,9 @@ def search(
     pool = [_candidate(book, law, *rounded(book, law, whole, d)) for d in starts]
     search_on = method not in ("round",) and effort > 0
     if search_on and method != "descent" and book.size <= _LATTICE:
-        pool += closest.candidates(book, law, whole, starts[-1], rng, stop=stop, **_budget(book, method, effort))
+        pool += closest.candidates(
+            book, law, whole, starts[-1], rng, stop=stop, **_budget(book, method, effort)
+        )
     if search_on and method in ("auto", "lll") and read is None and _SMALL < book.size <= 8 * book.n:
         pool += _tiled(book, thin, starts[-1], effort, stop)
     if search_on:
@@ -94,14 +98,21 @@ def search(
 
 
 def _exact(book: Codebook, law: Law, matrix: FloatArray, best: Candidate, stop: Callable[[], bool]) -> Search:
-    if book.n > LARGEST or law.read is not None or book.levels.table is not None or book.levels.continuous.any():
+    if (
+        book.n > LARGEST
+        or law.read is not None
+        or book.levels.table is not None
+        or book.levels.continuous.any()
+    ):
         fail(
             "E0572",
             f"the exact method takes at most {LARGEST} cells with evenly spaced levels, and no chains",
             help="leave `method` out: the default is within a few per cent of the optimum",
         )
     found = exact(book, law, matrix, best.k, best.r, stop=stop)
-    note = "no codes are better at these scales: proved" if found.proved else "the search ended before the proof"
+    note = (
+        "no codes are better at these scales: proved" if found.proved else "the search ended before the proof"
+    )
     return Search(book, (found.k,), (found.r,), found.kl, note, found.proved)
 
 
@@ -137,14 +148,14 @@ def _tiled(
 def _margin(book: Codebook) -> float:
     """How far (in log d) settings stray along the orbit: by about the root of a step."""
     span = float(np.median(book.levels.last - book.levels.first))
-    return 0.4 / np.sqrt(max(span, 1.0))
+    return float(0.4 / np.sqrt(max(span, 1.0)))
 
 
 def _candidate(book: Codebook, law: Law, k: FloatArray, r: FloatArray) -> Candidate:
     return Candidate(divergence(law, book.dense(book.levels.value(k)), r), k, r)
 
 
-def _budget(book: Codebook, method: str, effort: int) -> dict[str, int | bool]:
+def _budget(book: Codebook, method: str, effort: int) -> dict[str, Any]:
     """How many scalings to decode: the lattices of small boards are reduced in milliseconds."""
     small = book.size <= _SMALL
     more = 4 if effort > 1 else 1
@@ -191,7 +202,9 @@ def scalings(book: Codebook, diagonal: FloatArray, off: FloatArray) -> list[Floa
     if np.isfinite(room) and room > 0:
         found.append(np.full(book.n, np.sqrt(room)))
     if not book.a[book.n :].any():
-        found.append(jacobi(book, diagonal, off, top))
+        largest = jacobi(book, diagonal, off, top)
+        if (largest > 0).all() and np.isfinite(largest).all():
+            found.append(largest)
     return found
 
 
@@ -232,7 +245,9 @@ def _large(
         return Search(book, (k,), (starts[-1],), float("nan"), "rounded only: too large a board for more")
     found = []
     for d in starts:
-        k = repair(book, book.levels.legal(law.indices(book, d)), lambda v: np.isfinite(logdet(book.sparse(v))))
+        k = repair(
+            book, book.levels.legal(law.indices(book, d)), lambda v: np.isfinite(logdet(book.sparse(v)))
+        )
         found.append((*law.fitted(book, k, d), k))
     pool = [Candidate(kl, k, r) for kl, r, k in found]
     if method != "round" and effort > 0 and book.n <= _SWEEP and not book.levels.continuous.any():

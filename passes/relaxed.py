@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg
 
 from spucc.arrays import FloatArray
+from spucc.passes import lattice_reduction
 from spucc.passes.codebook import Codebook
 from spucc.passes.fisher import Law, inverse
 
@@ -53,5 +54,5 @@ def factor(f: FloatArray, m: FloatArray, mu: float, nu: float = 0.0) -> FloatArr
     blocks = [np.hstack([m, f]), np.hstack([np.sqrt(mu) * m, np.zeros_like(f)])]
     if nu > 0:
         blocks.append(np.hstack([np.zeros((f.shape[1], n)), np.sqrt(nu) * np.eye(f.shape[1])]))
-    triangle = np.linalg.qr(np.vstack(blocks), mode="r")
-    return np.asarray(triangle[n : n + f.shape[1], n:])
+    triangle = lattice_reduction.triangle_of(np.vstack(blocks))
+    return triangle[n : n + f.shape[1], n:]

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from spucc.arrays import FloatArray
 from spucc.passes import lattice_reduction, relaxed
@@ -42,7 +41,11 @@ def radius(kl: float) -> float:
     """The largest ‖F(k − t)‖² of a setting whose divergence is at most `kl` nats."""
     if kl <= 0.0:
         return 0.0
-    edge = brentq(lambda e: 0.5 * (e - math.log1p(e)) - kl, 1.9 * math.sqrt(kl), 4 * kl + 4 * math.sqrt(kl) + 1e-9)
+    from scipy.optimize import brentq
+
+    edge = brentq(
+        lambda e: 0.5 * (e - math.log1p(e)) - kl, 1.9 * math.sqrt(kl), 4 * kl + 4 * math.sqrt(kl) + 1e-9
+    )
     return float(edge) ** 2
 
 
@@ -101,7 +104,7 @@ def exact(
     for _ in range(20):
         wanted = indices(book, matrix, r[None])[0]
         f, _m = relaxed.tangents(book, law, matrix * np.outer(r, r), r)
-        triangle, basis = lattice_reduction.reduce(np.linalg.qr(f * levels.step, mode="r"))
+        triangle, basis = lattice_reduction.reduce(lattice_reduction.triangle_of(f * levels.step))
         best = [kl]
         found = k
         ball = [radius(kl)]

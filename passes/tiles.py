@@ -62,7 +62,9 @@ class SparseLaw:
             if size < 1e-9:
                 break
         quadratic = float(own @ (x * x)) + 2.0 * float(off @ (x[e[:, 0]] * x[e[:, 1]]))
-        kl = 0.5 * (quadratic - book.n - logdet(book.sparse(value)) + self.inverse.logdet) - float(np.log(x).sum())
+        kl = 0.5 * (quadratic - book.n - logdet(book.sparse(value)) + self.inverse.logdet) - float(
+            np.log(x).sum()
+        )
         return (kl if math.isfinite(kl) else math.inf), 1.0 / x
 
 
@@ -168,7 +170,13 @@ class _Tile:
     """The metric of one tile and its surroundings, in local numbers: the tile's cells are 0 … count − 1."""
 
     def __init__(
-        self, book: Codebook, law: SparseLaw, d: FloatArray, region: IntArray, count: int, incident: sparse.csr_array
+        self,
+        book: Codebook,
+        law: SparseLaw,
+        d: FloatArray,
+        region: IntArray,
+        count: int,
+        incident: sparse.csr_array,
     ) -> None:
         self.book, self.region, self.count = book, region, count
         scale = d[region]
@@ -222,7 +230,9 @@ class _Tile:
         x, y = self.parts(mine), self.parts(others)
         cross = 2.0 * self.cross(cells, x)
         both = 2.0 * (self.a * self.s + np.eye(self.region.size))
-        metric = np.block([[both[: self.count, : self.count] * (1.0 + mu), cross], [cross.T, _gram(self.s, x, x)]])
+        metric = np.block(
+            [[both[: self.count, : self.count] * (1.0 + mu), cross], [cross.T, _gram(self.s, x, x)]]
+        )
         known = offset[others]
         far = shift[self.region[self.count :]]
         load = np.concatenate([
@@ -237,7 +247,9 @@ class _Tile:
         triangle, basis = root[n:, n:], np.eye(mine.size)
         order = np.argsort(np.einsum("ij,ij->j", triangle, triangle), kind="stable")
         basis = basis[:, order]
-        reduced, change = lattice_reduction.reduce(np.linalg.qr(triangle[:, order], mode="r"), compiled=True)
+        reduced, change = lattice_reduction.reduce(
+            lattice_reduction.triangle_of(triangle[:, order]), compiled=True
+        )
         basis = basis @ change
         # Other starts along the flat directions: the scales of the cells, moved by some steps.
         span = 2.0 / max(float(np.median(levels.last - levels.first)), 1.0)
