@@ -69,7 +69,7 @@ class Embed(JobPass):
             found = tune(fixed, L)
             if found is None:
                 fail(
-                    "E0551",
+                    "E0581",
                     f"chains of strength {self.strength:g} do not hold: the cells' matrix is not positive definite",
                     help="raise `strength`, or leave it out and the compiler chooses",
                 )
@@ -118,7 +118,7 @@ def start(placed: Placed) -> tuple[Network, FloatArray]:
     try:
         return network, np.asarray(linalg.cholesky((P + P.T) / 2, lower=True))
     except linalg.LinAlgError:
-        fail("E0552", "the matrix that the chains are to realise is not positive definite", help="run `realise` before `place`")
+        fail("E0582", "the matrix that the chains are to realise is not positive definite", help="run `realise` before `place`")
 
 
 def network_strength(network: Network, L: FloatArray) -> float:
@@ -140,7 +140,7 @@ def _firm(network: Network, L: FloatArray) -> Network:
             return network
         network = scaled_chains(network, 2.0)
     fail(
-        "E0551",
+        "E0581",
         "no chain strength makes the cells' matrix positive definite in double precision",
         help="the model is too ill-conditioned to be spread over chains; choose a target with more couplers a cell",
     )

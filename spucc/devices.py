@@ -31,7 +31,7 @@ from spucc.topology import KINDS, OFFSET_RULES, beside, build, read_arrays
 _BASE = {
     Family.CAPACITIVE: "grid-16x16",
     Family.RESISTIVE: "resistive-64",
-    Family.PBIT: "king-cmos",
+    Family.PBIT: "pbit-grid",
     Family.IDEAL: "ideal",
 }
 _NUMBERS = {
@@ -68,13 +68,20 @@ def load_device(name_or_path: str) -> Device:
 
 def list_devices() -> list[tuple[str, str]]:
     """(name, one-line description) of every built-in and installed device, in the order of their names."""
-    return [(name, str(tomllib.loads(read()).get("description", ""))) for name, read in sorted(_shelf().items())]
+    return [
+        (name, str(tomllib.loads(read()).get("description", ""))) for name, read in sorted(_shelf().items())
+    ]
 
 
 def parametrised_targets() -> list[tuple[str, str]]:
     """(form, what it is) of every lattice that `load_device` makes from numbers."""
-    forms = [(f"{kind}({','.join(numbers)})", _sentence(KINDS[kind].__doc__)) for kind, numbers in _NUMBERS.items()]
-    return forms + [(f"{name}(rows,cols)", f"offset lattice with the rules {rules}") for name, rules in OFFSET_RULES.items()]
+    forms = [
+        (f"{kind}({','.join(numbers)})", _sentence(KINDS[kind].__doc__)) for kind, numbers in _NUMBERS.items()
+    ]
+    return forms + [
+        (f"{name}(rows,cols)", f"offset lattice with the rules {rules}")
+        for name, rules in OFFSET_RULES.items()
+    ]
 
 
 def device_schema() -> dict[str, Any]:
@@ -90,7 +97,8 @@ def check_device(table: Mapping[str, Any], text: str = "", file: str = "") -> De
     except msgspec.ValidationError as error:
         raise SpuccError(_field_error(str(error), table, text, file)) from None
     found = [
-        Diagnostic("E0503", title, _line_span(path, text, file), help=way) for path, title, way in _faults(spec, table)
+        Diagnostic("E0503", title, _line_span(path, text, file), help=way)
+        for path, title, way in _faults(spec, table)
     ]
     if found:
         raise SpuccError(found)
@@ -127,8 +135,16 @@ def _find(name: str) -> tuple[dict[str, Any], tuple[str, str], Path | None]:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
-            fail("E0502", f"cannot read the device file `{name}`: {reason}", help=near or "`spucc targets` lists the built-in ones")
+            near = (
+                did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")])
+                if path.parent.is_dir()
+                else ""
+            )
+            fail(
+                "E0502",
+                f"cannot read the device file `{name}`: {reason}",
+                help=near or "`spucc targets` lists the built-in ones",
+            )
         return _parse(text, name), (name, text), path.parent
     known = [*shelf, *_NUMBERS, *OFFSET_RULES]
     near = did_you_mean(name, known)
@@ -147,7 +163,9 @@ def _parse(text: str, file: str) -> dict[str, Any]:
         line, column = (int(place[1]), int(place[2])) if place else (text.count("\n") + 1, 1)
         said = str(error).partition(" (at ")[0]
         span = Span(file, line, column, line, column + 1)
-        fail("E0502", f"the device file is not TOML: {said}", span, help="see https://toml.io for the notation")
+        fail(
+            "E0502", f"the device file is not TOML: {said}", span, help="see https://toml.io for the notation"
+        )
 
 
 # --- lattices by parameters -----------------------------------------------------------------------------------------------
@@ -158,24 +176,32 @@ def _lattice(call: re.Match[str], changes: str) -> tuple[dict[str, Any], tuple[s
     kind, numbers = call["kind"].lower(), [int(n) for n in re.findall(r"\d+", call["numbers"])]
     fields = _NUMBERS.get(kind, ("rows", "cols") if kind in OFFSET_RULES else None)
     if fields is None:
-        near = did_you_mean(kind, [*_NUMBERS, *OFFSET_RULES]) or f"lattices are {', '.join([*_NUMBERS, *OFFSET_RULES])}"
+        near = (
+            did_you_mean(kind, [*_NUMBERS, *OFFSET_RULES])
+            or f"lattices are {', '.join([*_NUMBERS, *OFFSET_RULES])}"
+        )
         fail("E0501", f"there is no lattice `{kind}`", help=near)
     least = len(fields) - ("shore" in fields)
     if not least <= len(numbers) <= len(fields):
-        fail("E0505", f"`{kind}` takes {', '.join(fields)}; {len(numbers)} numbers were given", help=f"write {kind}({','.join(['4'] * least)})")
+        fail(
+            "E0505",
+            f"`{kind}` takes {', '.join(fields)}; {len(numbers)} numbers were given",
+            help=f"write {kind}({','.join(['4'] * least)})",
+        )
     family = Family.PBIT if kind in OFFSET_RULES or kind == "offset" else Family.CAPACITIVE
     for key, value in _settings(changes):
         if key == "family":
             family = _as_family(value)
-    base = _BASE.get(family)
-    if base is None or base not in _shelf():
-        fail("E0505", f"a lattice cannot be of the family `{family}`", help=f"families: {', '.join(f for f in _BASE)}")
-    table, file, _ = _find(base)
-    topology: dict[str, Any] = {"kind": "offset" if kind in OFFSET_RULES else kind, **dict(zip(fields, numbers))}
+    base = _BASE.get(family, "")
+    table, file, _ = _find(base) if base in _shelf() else ({}, (call[0], ""), None)
+    topology: dict[str, Any] = {
+        "kind": "offset" if kind in OFFSET_RULES else kind,
+        **dict(zip(fields, numbers)),
+    }
     if kind in OFFSET_RULES:
         topology["rules"] = [list(rule) for rule in OFFSET_RULES[kind]]
     table |= {"name": call[0], "family": str(family), "topology": topology, "dead": {}}
-    table["description"] = f"{call[0]}, with the figures of {base}"
+    table["description"] = f"{call[0]}, with the figures of {base}" if base in _shelf() else f"{call[0]}, without limits"
     return table, file, None
 
 
@@ -183,7 +209,11 @@ def _as_family(text: str) -> Family:
     try:
         return Family(text)
     except ValueError:
-        fail("E0505", f"there is no family `{text}`", help=did_you_mean(text, list(Family)) or f"families: {', '.join(Family)}")
+        fail(
+            "E0505",
+            f"there is no family `{text}`",
+            help=did_you_mean(text, list(Family)) or f"families: {', '.join(Family)}",
+        )
 
 
 def _settings(changes: str) -> Iterator[tuple[str, str]]:
@@ -191,7 +221,11 @@ def _settings(changes: str) -> Iterator[tuple[str, str]]:
         if item:
             key, equals, value = item.partition("=")
             if not equals or not key or not value:
-                fail("E0505", f"cannot read `{item}` in the target's braces", help="write field=value, separated by spaces")
+                fail(
+                    "E0505",
+                    f"cannot read `{item}` in the target's braces",
+                    help="write field=value, separated by spaces",
+                )
             yield key, value
 
 
@@ -217,7 +251,11 @@ def _change(table: dict[str, Any], changes: str) -> None:
             for section in sections:
                 at = at.setdefault(section, {})
                 if not isinstance(at, dict):
-                    fail("E0505", f"`{key}` is no field of a device", help=f"`{section}` has no fields of its own")
+                    fail(
+                        "E0505",
+                        f"`{key}` is no field of a device",
+                        help=f"`{section}` has no fields of its own",
+                    )
             at[last] = value
             if last == "bits":
                 at.pop("levels", None)
@@ -242,7 +280,11 @@ def _check_dead(spec: DeviceSpec, topology: Topology) -> None:
     n = topology.nodes
     if n is None:
         if spec.dead.cells or spec.dead.couplers:
-            fail("E0504", "a device without a fixed number of cells cannot have dead ones", help="remove [dead]")
+            fail(
+                "E0504",
+                "a device without a fixed number of cells cannot have dead ones",
+                help="remove [dead]",
+            )
         return
     for cell in spec.dead.cells:
         if not 0 <= cell < n:
@@ -253,7 +295,11 @@ def _check_dead(spec: DeviceSpec, topology: Topology) -> None:
         missing = ~np.isin(pairs.min(axis=1) * n + pairs.max(axis=1), key)
         if missing.any():
             i, j = pairs[missing][0]
-            fail("E0504", f"dead coupler ({i}, {j}) is not on the device", help="each entry is a pair of coupled cells")
+            fail(
+                "E0504",
+                f"dead coupler ({i}, {j}) is not on the device",
+                help="each entry is a pair of coupled cells",
+            )
 
 
 def _calibration(spec: DeviceSpec, topology: Topology, folder: Path | None) -> Calibration:
@@ -274,9 +320,17 @@ def _calibration(spec: DeviceSpec, topology: Topology, folder: Path | None) -> C
             near = did_you_mean(name, shapes) or f"it may hold {', '.join(shapes)}"
             fail("E0506", f"`{path.name}` holds an unknown table `{name}`", help=near)
         if values.shape != shapes[name]:
-            fail("E0506", f"`{name}` in `{path.name}` has the shape {values.shape}", help=f"it has to be {shapes[name]}")
+            fail(
+                "E0506",
+                f"`{name}` in `{path.name}` has the shape {values.shape}",
+                help=f"it has to be {shapes[name]}",
+            )
         if not np.issubdtype(values.dtype, np.number) or not (np.isfinite(values) & (values >= 0)).all():
-            fail("E0506", f"`{name}` in `{path.name}` holds values that are not finite and ≥ 0", help="measure them again")
+            fail(
+                "E0506",
+                f"`{name}` in `{path.name}` holds values that are not finite and ≥ 0",
+                help="measure them again",
+            )
     return Calibration(**{name: frozen(values) for name, values in tables.items()})
 
 
@@ -314,14 +368,30 @@ def _bank_faults(name: str, bank: Bank) -> Iterator[tuple[str, str, str]]:
     if bank.levels is not None:
         steps = np.diff(bank.levels)
         if len(bank.levels) < 1 or not np.isfinite(bank.levels).all() or (steps <= 0).any():
-            yield f"{name}.levels", f"the levels of [{name}] do not increase", "list one or more finite values, least first"
+            yield (
+                f"{name}.levels",
+                f"the levels of [{name}] do not increase",
+                "list one or more finite values, least first",
+            )
         elif bank.levels[0] < 0:
-            yield f"{name}.levels", f"[{name}] has a level below 0", "levels are magnitudes; `signed = true` adds the signs"
+            yield (
+                f"{name}.levels",
+                f"[{name}] has a level below 0",
+                "levels are magnitudes; `signed = true` adds the signs",
+            )
         return
     if bank.min < 0 or not np.isfinite(bank.min):
-        yield f"{name}.min", f"[{name}] begins at {bank.min:g}", "a range holds magnitudes; `signed = true` adds the signs"
+        yield (
+            f"{name}.min",
+            f"[{name}] begins at {bank.min:g}",
+            "a range holds magnitudes; `signed = true` adds the signs",
+        )
     if not bank.max > bank.min:
-        yield f"{name}.max", f"[{name}] ends at {bank.max:g}, not above its begin {bank.min:g}", "give max > min"
+        yield (
+            f"{name}.max",
+            f"[{name}] ends at {bank.max:g}, not above its begin {bank.min:g}",
+            "give max > min",
+        )
     if bank.bits is not None and not np.isfinite(bank.max):
         yield f"{name}.max", f"[{name}] has {bank.bits} bits but no largest value", "give `max`"
 
@@ -336,16 +406,22 @@ def _field_error(message: str, table: Mapping[str, Any], text: str, file: str) -
         full = f"{path}.{unknown[1]}".lstrip(".")
         known = [p.rpartition(".")[2] for p in _fields_at(path)]
         near = did_you_mean(unknown[1], known) or f"its fields are {', '.join(known)}"
-        return Diagnostic("E0503", f"`{full}` is no field of a device", _line_span(full, text, file), help=near)
+        return Diagnostic(
+            "E0503", f"`{full}` is no field of a device", _line_span(full, text, file), help=near
+        )
     if missing:
         full = f"{path}.{missing[1]}".lstrip(".")
         section = f"in [{path}]" if path else "at the top of the file"
-        return Diagnostic("E0503", f"the device has no `{full}`", _line_span(path, text, file), help=f"add it {section}")
+        return Diagnostic(
+            "E0503", f"the device has no `{full}`", _line_span(path, text, file), help=f"add it {section}"
+        )
     help_text = ""
     if path == "family":
         help_text = did_you_mean(str(table.get("family")), list(Family)) or f"families: {', '.join(Family)}"
     title = f"`{path or 'the file'}`: {said[0].lower() + said[1:]}"
-    return Diagnostic("E0503", title, _line_span(path, text, file), help=help_text or "see targets/devices/schema.json")
+    return Diagnostic(
+        "E0503", title, _line_span(path, text, file), help=help_text or "see targets/devices/schema.json"
+    )
 
 
 def _fields_at(path: str) -> list[str]:

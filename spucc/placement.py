@@ -17,7 +17,9 @@ from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.stages import Couplings, Placed, edge_list
 
 
-def diagnose(placed: Placed, couplings: Couplings, device: Device, ranges: bool = False) -> Iterator[Diagnostic]:
+def diagnose(
+    placed: Placed, couplings: Couplings, device: Device, ranges: bool = False
+) -> Iterator[Diagnostic]:
     """Every way in which `placed` is not a placement of `couplings` on `device`, as E0561.
 
     Cells exist, work and are used once; every coupler exists, works and is named once, in order; couplers that cannot be
@@ -45,7 +47,12 @@ def diagnose(placed: Placed, couplings: Couplings, device: Device, ranges: bool 
         return
     if edges.size:
         key = edges[:, 0] * n + edges[:, 1]
-        if (edges[:, 0] >= edges[:, 1]).any() or (np.diff(key) <= 0).any() or edges.min() < 0 or edges.max() >= n:
+        if (
+            (edges[:, 0] >= edges[:, 1]).any()
+            or (np.diff(key) <= 0).any()
+            or edges.min() < 0
+            or edges.max() >= n
+        ):
             yield fault("the couplers are not distinct pairs p < q in lexicographic order")
             return
     for name in ("ground", "coupling", "bias"):
@@ -59,14 +66,22 @@ def diagnose(placed: Placed, couplings: Couplings, device: Device, ranges: bool 
             yield fault(f"cell {c} is dead", "run `place` again for this device")
         ids = device.coupler_ids(cell[edges]) if edges.size else np.zeros(0, dtype=np.int64)
         for k in np.flatnonzero(ids < 0):
-            yield fault(f"cells {cell[edges[k, 0]]} and {cell[edges[k, 1]]} have no coupler", "run `project`, or allow chains")
+            yield fault(
+                f"cells {cell[edges[k, 0]]} and {cell[edges[k, 1]]} have no coupler",
+                "run `project`, or allow chains",
+            )
         for k in np.flatnonzero((ids >= 0) & ~device.live_edges[ids]):
-            yield fault(f"the coupler of cells {cell[edges[k, 0]]} and {cell[edges[k, 1]]} is dead", "run `place` again")
+            yield fault(
+                f"the coupler of cells {cell[edges[k, 0]]} and {cell[edges[k, 1]]} is dead",
+                "run `place` again",
+            )
         forced = required_edges(device, cell)
         if forced.size:
             missing = ~np.isin(forced[:, 0] * n + forced[:, 1], edges[:, 0] * n + edges[:, 1])
             for p, q in forced[missing]:
-                yield fault(f"the coupler of cells {cell[p]} and {cell[q]} cannot be switched off, and is not in the list")
+                yield fault(
+                    f"the coupler of cells {cell[p]} and {cell[q]} cannot be switched off, and is not in the list"
+                )
     i, j = chain[edges[:, 0]], chain[edges[:, 1]]
     inner = edges[i == j]
     links = sparse.coo_array((np.ones(inner.shape[0]), (inner[:, 0], inner[:, 1])), shape=(n, n))
@@ -77,9 +92,15 @@ def diagnose(placed: Placed, couplings: Couplings, device: Device, ranges: bool 
     wanted = wanted[values != 0]
     have = np.unique(np.minimum(i, j) * couplings.n + np.maximum(i, j))
     for a, b in wanted[~np.isin(wanted[:, 0] * couplings.n + wanted[:, 1], have)]:
-        yield fault(f"logical cells {a} and {b} are coupled, but no coupler joins their chains", "run `place` again")
+        yield fault(
+            f"logical cells {a} and {b} are coupled, but no coupler joins their chains", "run `place` again"
+        )
     if ranges:
-        for name, bank in (("ground", device.spec.ground), ("coupling", device.spec.coupling), ("bias", device.spec.bias)):
+        for name, bank in (
+            ("ground", device.spec.ground),
+            ("coupling", device.spec.coupling),
+            ("bias", device.spec.bias),
+        ):
             if bank is not None:
                 yield from _out_of_range(name, getattr(placed, name), bank)
 

@@ -31,7 +31,9 @@ OFFSET_RULES: dict[str, tuple[tuple[int, int], ...]] = {
 
 # Where the bars of a Pegasus graph begin, for the 12 tracks of a vertical and of a horizontal bundle
 # (Boothby, Bunyk, Raymond, Roy: Next-Generation Topology of D-Wave Quantum Processors, arXiv 2003.00133, §2).
-_PEGASUS_OFFSETS = np.array([[2, 2, 2, 2, 10, 10, 10, 10, 6, 6, 6, 6], [6, 6, 6, 6, 2, 2, 2, 2, 10, 10, 10, 10]])
+_PEGASUS_OFFSETS = np.array(
+    [[2, 2, 2, 2, 10, 10, 10, 10, 6, 6, 6, 6], [6, 6, 6, 6, 2, 2, 2, 2, 10, 10, 10, 10]]
+)
 
 
 def build(spec: TopologySpec, folder: Path | None = None) -> Topology:
@@ -50,16 +52,28 @@ def build(spec: TopologySpec, folder: Path | None = None) -> Topology:
     nodes, pairs, position = KINDS[spec.kind](spec)
     if pairs.size and (pairs.min() < 0 or pairs.max() >= nodes):
         bad = pairs[((pairs < 0) | (pairs >= nodes)).any(axis=1)][0]
-        fail("E0504", f"coupler ({bad[0]}, {bad[1]}) leads out of the {nodes} cells", help=f"cells count from 0 to {nodes - 1}")
+        fail(
+            "E0504",
+            f"coupler ({bad[0]}, {bad[1]}) leads out of the {nodes} cells",
+            help=f"cells count from 0 to {nodes - 1}",
+        )
     loops = pairs[pairs[:, 0] == pairs[:, 1]]
     if loops.size:
-        fail("E0504", f"coupler ({loops[0, 0]}, {loops[0, 0]}) joins a cell with itself", help="remove it from the list")
+        fail(
+            "E0504",
+            f"coupler ({loops[0, 0]}, {loops[0, 0]}) joins a cell with itself",
+            help="remove it from the list",
+        )
     return Topology(spec.kind, nodes, frozen(_ordered(nodes, pairs), np.int64), frozen(position))
 
 
 def _ordered(nodes: int, pairs: IntArray) -> IntArray:
     """Distinct pairs with i < j in lexicographic order."""
-    key = np.unique(pairs.min(axis=1) * nodes + pairs.max(axis=1)) if pairs.size else np.zeros(0, dtype=np.int64)
+    key = (
+        np.unique(pairs.min(axis=1) * nodes + pairs.max(axis=1))
+        if pairs.size
+        else np.zeros(0, dtype=np.int64)
+    )
     return np.stack([key // max(nodes, 1), key % max(nodes, 1)], axis=1)
 
 
@@ -131,7 +145,9 @@ def offset(spec: TopologySpec) -> Graph:
     """
     rows, cols = _shape(spec)
     if not spec.rules:
-        fail("E0504", "topology `offset` needs `rules`", help="write `rules = [[0, 1], [4, 1]]` in [topology]")
+        fail(
+            "E0504", "topology `offset` needs `rules`", help="write `rules = [[0, 1], [4, 1]]` in [topology]"
+        )
     # The two steps not listed are the reverses of the two that are.
     steps = [step for a, b in spec.rules for step in ((b, a), (a, -b))]
     return rows * cols, _steps(rows, cols, steps), _lattice_position(rows, cols)
@@ -163,7 +179,9 @@ def chimera(spec: TopologySpec) -> Graph:
     ]
     r, c, u, k = np.unravel_index(number.ravel(), number.shape)
     along = (k + 1) / (t + 1) * 0.8 + 0.1
-    position = np.stack([c + np.where(u == 0, 0.35, along), r + np.where(u == 0, along, 0.65)], axis=1) * (t + 1)
+    position = np.stack([c + np.where(u == 0, 0.35, along), r + np.where(u == 0, along, 0.65)], axis=1) * (
+        t + 1
+    )
     return number.size, np.concatenate(pairs), position
 
 
@@ -227,10 +245,18 @@ KINDS: dict[str, Callable[[TopologySpec], Graph]] = {
 def beside(folder: Path | None, name: str, what: str) -> Path:
     """The file `name` in the folder of the device file. Raises E0506 if it is not there or lies outside the folder."""
     if folder is None:
-        fail("E0506", f"{what} `{name}` needs a device file beside it", help="a built-in device has no files of its own")
+        fail(
+            "E0506",
+            f"{what} `{name}` needs a device file beside it",
+            help="a built-in device has no files of its own",
+        )
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
-        fail("E0506", f"{what} `{name}` lies outside the device file's folder", help="put it beside the device file")
+        fail(
+            "E0506",
+            f"{what} `{name}` lies outside the device file's folder",
+            help="put it beside the device file",
+        )
     if not path.is_file():
         fail("E0506", f"{what} `{name}` is not there", help=f"it is looked for at {path}")
     return path
@@ -246,7 +272,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         tables = content if isinstance(content, dict) else {"edges": content}
         return {name: np.asarray(value) for name, value in tables.items()}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        fail("E0506", f"cannot read `{path.name}`: {error}", help="it is a JSON file or an .npz of plain arrays")
+        fail(
+            "E0506",
+            f"cannot read `{path.name}`: {error}",
+            help="it is a JSON file or an .npz of plain arrays",
+        )
 
 
 def _with_file(spec: TopologySpec, folder: Path | None) -> TopologySpec:
@@ -256,5 +286,9 @@ def _with_file(spec: TopologySpec, folder: Path | None) -> TopologySpec:
     tables = read_arrays(beside(folder, name, "edges_file"))
     pairs = tables.get("edges")
     if pairs is None or pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
-        fail("E0506", f"`{name}` holds no list of pairs of cells", help="write [[0, 1], [1, 2], …], or `edges` in an .npz")
+        fail(
+            "E0506",
+            f"`{name}` holds no list of pairs of cells",
+            help="write [[0, 1], [1, 2], …], or `edges` in an .npz",
+        )
     return msgspec.structs.replace(spec, edges=tuple(map(tuple, pairs.tolist())), edges_file=None)
