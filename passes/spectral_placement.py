@@ -2,7 +2,7 @@
 
 The value of a placement is Σ w_ij over the couplers that join i and j, with w_ij = −½ log(1 − ρ_ij²) the mutual information of
 two Gaussian variables (for a tree this is Chow and Liu's criterion). Start: the two lowest eigenvectors of the normalised
-Laplacian of w, by rank spread over the cells' positions in eight orientations. Then the best exchange of two variables, or
+Laplacian of w, turned to their independent directions, by rank spread over the cells' positions. Then the best exchange of two variables, or
 move to an empty cell, as long as one gains; small models also start from random placements.
 """
 
@@ -65,17 +65,28 @@ def _spectral_starts(w: FloatArray, position: FloatArray) -> list[IntArray]:
     M = np.eye(n) - root[:, None] * w * root
     _, vectors = linalg.eigh(M, subset_by_index=[1, 2])
     vectors *= np.where(vectors[np.abs(vectors).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
+    layout = root[:, None] * vectors
+    layout = (layout - layout.mean(axis=0)) / np.maximum(layout.std(axis=0), 1e-300)
     cells = _ranks(position)
     starts = []
-    for turn in range(4 if n <= 400 else 1):
-        angle = turn * np.pi / 8
+    for angle in _angles(layout, 5 if n <= 400 else 1):
         c, s = np.cos(angle), np.sin(angle)
-        where = _ranks((root[:, None] * vectors) @ np.array([[c, -s], [s, c]]))
-        for flipped in (where, where * [1, -1] + [0, 1]) if n <= 400 else (where,):
-            cost = ((flipped[:, None] - cells[None]) ** 2).sum(axis=2)
+        where = _ranks(layout @ np.array([[c, -s], [s, c]]))
+        for turned in (where, where[:, ::-1]) if n <= 400 else (where,):
+            cost = ((turned[:, None] - cells[None]) ** 2).sum(axis=2)
             _, at = linear_sum_assignment(cost)
             starts.append(_completed(at, size))
     return starts
+
+
+def _angles(layout: FloatArray, count: int) -> FloatArray:
+    """Turns of the layout to try. On a lattice the two lowest eigenvectors are mixed by any angle; along its axes they are
+    independent of each other, and there the fourth moments are least, as for any square."""
+    every = np.linspace(0, np.pi / 2, 181)[:-1]
+    c, s = np.cos(every), np.sin(every)
+    x, y = layout[:, :1], layout[:, 1:]
+    moments = ((x * c + y * s) ** 4 + (y * c - x * s) ** 4).mean(axis=0)
+    return np.asarray(every[int(moments.argmin())] + np.arange(count) * np.pi / 2 / count)
 
 
 def _ranks(x: FloatArray) -> FloatArray:

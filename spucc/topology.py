@@ -162,6 +162,15 @@ def bipartite(spec: TopologySpec) -> Graph:
     return a + b, np.stack([i, a + j], axis=1), np.stack([side, height], axis=1)
 
 
+def visible_hidden(spec: TopologySpec) -> Graph:
+    """`rows` visible cells, each joined to each of `cols` hidden ones, which are all joined to one another; no visible cell
+    to another (the generative computer of physics §3)."""
+    a, b = _shape(spec)
+    n, across, position = bipartite(spec)
+    i, j = np.triu_indices(b, 1)
+    return n, np.concatenate([across, np.stack([a + i, a + j], axis=1)]), position
+
+
 def chimera(spec: TopologySpec) -> Graph:
     """`rows` × `cols` tiles of two shores of `shore` cells; cell (r, c, u, k) is number ((r·cols + c)·2 + u)·shore + k.
 
@@ -236,6 +245,7 @@ KINDS: dict[str, Callable[[TopologySpec], Graph]] = {
     "chimera": chimera,
     "pegasus": pegasus,
     "bipartite": bipartite,
+    "visible-hidden": visible_hidden,
     "offset": offset,
     "list": listed,
 }
