@@ -250,6 +250,7 @@ def _check_finite(
     linear: FloatArray, quadratic: Quadratic, higher: tuple[Monomials, ...], constant: float
 ) -> None:
     arrays = [linear, quadratic.sparse.data, np.asarray(constant), *(m.coefficient for m in higher)]
+    arrays += [block.matrix for block in quadratic.blocks]
     if not all(np.isfinite(a).all() for a in arrays):
         fail(
             "E0421",
@@ -277,6 +278,8 @@ def _implicit(
 
 def _check_queries(energy: Energy) -> None:
     for q in energy.queries:
+        if not all(np.isfinite(f.matrix.data).all() and np.isfinite(f.offset).all() for f in q.forms()):
+            fail("E0421", f"the query `{q.name}` asks for something that is not finite", q.span)
         if q.kind is QueryKind.LOGZ and not energy.is_gaussian:
             fail(
                 "E0420",

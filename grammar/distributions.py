@@ -176,7 +176,7 @@ def normal(law: Law) -> None:
         from spucc.grammar.arithmetic import expanded
 
         r = Random(expanded(r, r.shape, batch), r.shape, batch)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         weight: Any = 1.0 / np.square(const_flat(sigma, r.shape, batch))
     if not np.all(np.isfinite(weight)):
         fail(
@@ -300,7 +300,7 @@ def _single_weight(law: Law) -> float:
             f"`sigma` of `{law.name}` must be one number, found {describe(sigma)}",
             law.args.spans["sigma"],
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         weight = float(1.0 / np.square(float(sigma.array)))
     if not np.isfinite(weight):
         fail(

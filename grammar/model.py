@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spucc.diagnostics import Diagnostic, Span, SpuccError
 from spucc.energy import Energy
 from spucc.grammar import tree
@@ -72,7 +74,7 @@ def load(
     ctx, parsed = analysed(program, data, files, allow_paths, name, folder, texts)
     if any(d.is_error for d in ctx.diagnostics):
         raise SpuccError(_ordered(ctx.diagnostics))
-    with _deep_stack():
+    with _calm():
         try:
             energy, warnings = energy_of(ctx)
         except SpuccError as error:
@@ -118,7 +120,7 @@ def analysed(
     ctx.diagnostics += [*faults, *missing]
     if not is_text:
         ctx.importing.append(Path(program).resolve())
-    with _deep_stack():
+    with _calm():
         run_all(ctx, parsed.statements)
     if missing:
         ctx.diagnostics = [d for d in ctx.diagnostics if d.code != "E0301"]
@@ -132,10 +134,12 @@ def _ordered(found: Sequence[Diagnostic]) -> list[Diagnostic]:
 
 
 @contextmanager
-def _deep_stack() -> Iterator[None]:
+def _calm() -> Iterator[None]:
+    """A deeper stack, and NumPy silent: what is not finite is found and said by its own checks."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, RECURSION))
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     finally:
         sys.setrecursionlimit(before)

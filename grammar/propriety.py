@@ -176,6 +176,13 @@ def _component(
         k = int(np.argmin(diagonal))
         if diagonal[k] < 0:
             return [_improper(energy, at[k : k + 1], np.ones(1), float(diagonal[k]))], []
+        other = int(np.argmax(np.abs(dense[k])))
+        if dense[k, other] != 0.0:
+            # Flat along k but coupled to another: a step far along k and a little along the other falls.
+            step = -np.sign(dense[k, other]) * min(0.5, abs(dense[k, other]) / (dense[other, other] + 1e-300))
+            pair = np.array([1.0, float(step)])
+            curvature = float(pair @ dense[np.ix_([k, other], [k, other])] @ pair)
+            return [_improper(energy, at[[k, other]], pair, min(curvature, -1e-300))], []
         scale = np.where(diagonal > 0, diagonal, 1.0) ** -0.5
     else:
         scale = 1.0 / np.sqrt(diagonal)
