@@ -31,7 +31,9 @@ def frame(pattern: sparse.csr_array) -> Frame:
     coo = sparse.coo_array(pattern)
     best = np.arange(n)
     width = int(np.abs(coo.row - coo.col).max(initial=0))
-    order = np.asarray(csgraph.reverse_cuthill_mckee(sparse.csr_array(pattern), symmetric_mode=True), dtype=np.int64)
+    order = np.asarray(
+        csgraph.reverse_cuthill_mckee(sparse.csr_array(pattern), symmetric_mode=True), dtype=np.int64
+    )
     place = np.argsort(order)
     other = int(np.abs(place[coo.row] - place[coo.col]).max(initial=0))
     if other < width:
@@ -105,4 +107,6 @@ def selected_inverse(a: sparse.csr_array) -> sparse.csr_array:
     if factor is None:
         raise ValueError("the matrix is not positive definite")
     coo = sparse.coo_array(a)
-    return sparse.csr_array(sparse.coo_array((factor.entries(coo.row, coo.col), (coo.row, coo.col)), shape=a.shape))
+    return sparse.csr_array(
+        sparse.coo_array((factor.entries(coo.row, coo.col), (coo.row, coo.col)), shape=a.shape)
+    )

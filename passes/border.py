@@ -1,6 +1,6 @@
 """A linear solve as a sampling problem: one more cell z whose covariances with the others are the mean (physics §2).
 
-    K = [[P, −b], [−bᵀ, c]],  c > bᵀP⁻¹b:   Cov(x, z)/Var(z) = P⁻¹b,   Var(z) = 1/(c − bᵀP⁻¹b).
+K = [[P, −b], [−bᵀ, c]],  c > bᵀP⁻¹b:   Cov(x, z)/Var(z) = P⁻¹b,   Var(z) = 1/(c − bᵀP⁻¹b).
 """
 
 from __future__ import annotations
@@ -21,11 +21,19 @@ def border(p: sparse.csr_array, b: FloatArray, c: float | None = None) -> sparse
     """
     mean = positive_definite_solve(p, b)
     if mean is None:
-        fail("E0510", "the matrix of the linear system is not positive definite", help="`solve` by sampling needs A ≻ 0")
+        fail(
+            "E0510",
+            "the matrix of the linear system is not positive definite",
+            help="`solve` by sampling needs A ≻ 0",
+        )
     least = float(b @ mean)
     value = c if c is not None else (2.0 * least if least > 0 else 1.0)
     if not value > least:
-        fail("E0514", f"the border's own entry is {value:g}, but it has to exceed bᵀA⁻¹b = {least:g}", help="leave it out")
+        fail(
+            "E0514",
+            f"the border's own entry is {value:g}, but it has to exceed bᵀA⁻¹b = {least:g}",
+            help="leave it out",
+        )
     column = sparse.csr_array(-np.asarray(b)[:, None])
     k = sparse.csr_array(sparse.block_array([[p, column], [column.T, sparse.csr_array([[value]])]]))
     k.eliminate_zeros()

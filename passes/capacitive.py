@@ -251,7 +251,14 @@ def nearest(p: sparse.csr_array, mean: FloatArray, device: Device, conic: bool) 
     b, gauge, loss = nearest_network(p, device.spec.coupling.signed, conic)
     part = sparse.csr_array(b)
     d = gauge * dominant_scaling(_lifted(comparison(part)))
-    way = _way("nearest", congruence(part, d), Affine.diagonal(d, mean), 0, f"KL {loss:.3g} a variable from the model", device)
+    way = _way(
+        "nearest",
+        congruence(part, d),
+        Affine.diagonal(d, mean),
+        0,
+        f"KL {loss:.3g} a variable from the model",
+        device,
+    )
     return Way(**{**vars(way), "loss": loss, "error": max(way.error, float(np.sqrt(2 * loss)))})
 
 
@@ -307,7 +314,8 @@ def _verdict_note(p: sparse.csr_array, energy: Energy, verdict: Verdict) -> list
 
 def heavy(energy: Energy, vector: FloatArray, count: int = 4) -> str:
     """The variables that carry most of a certificate, by name."""
-    top = np.argsort(-np.abs(vector), kind="stable")[: min(count, vector.size)]
+    size = np.abs(vector) / np.abs(vector).max()
+    top = np.argsort(-np.round(size, 9), kind="stable")[: min(count, vector.size)]
     return ", ".join(f"`{energy.label(int(k))}`" for k in top)
 
 

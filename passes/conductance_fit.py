@@ -29,7 +29,10 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
     edges, _, coupling = board_couplers(placed, device)
     k = assemble(device.family, edges, placed.ground, coupling)
     to_ground, across = strays(device, placed.cell, edges)
-    top_g, top_c = float(np.max(spec.ground.table())) if spec.ground.levels else spec.ground.max, spec.coupling.max
+    top_g, top_c = (
+        float(np.max(spec.ground.table())) if spec.ground.levels else spec.ground.max,
+        spec.coupling.max,
+    )
     d = jacobi_scale(k, top_g + to_ground, top_c)
     i, j = edges[:, 0], edges[:, 1]
     diagonal, value = placed.ground * d**2, coupling * d[i] * d[j]
@@ -37,7 +40,11 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
     bad = np.flatnonzero((ground < spec.ground.min * (1 - 1e-9)) | (ground > top_g * (1 + 1e-9)))
     outside = np.flatnonzero(np.abs(programmed) > top_c * (1 + 1e-9))
     wrong_sign = np.flatnonzero(programmed < 0) if not spec.coupling.signed else np.zeros(0, dtype=np.int64)
-    for faults, what in ((bad, "its own conductance"), (i[outside], "a coupling"), (i[wrong_sign], "a repulsive coupling")):
+    for faults, what in (
+        (bad, "its own conductance"),
+        (i[outside], "a coupling"),
+        (i[wrong_sign], "a repulsive coupling"),
+    ):
         if faults.size:
             at = int(placed.coordinate[int(faults[0])])
             name = f"`{job.target.label(at)}`" if at >= 0 else "a hidden cell"
@@ -46,13 +53,25 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
                 f"the conductance ranges of `{device.name}` exclude this model: {what} of {name} does not fit",
                 help="a device with a wider range or with signed couplings",
             )
+    ground = np.clip(ground, spec.ground.min, top_g)
+    programmed = np.clip(programmed, -top_c, top_c)
     theta_unit = spec.circuit.resistance * spec.circuit.capacitance
     low, high = spec.circuit.theta_min / theta_unit, spec.circuit.theta_max / theta_unit
     scale = _noise_scale(job, placed, device, d, k, low, high)
     bias = placed.bias * d * np.sqrt(scale)
     result = Placed(
-        placed.family, placed.domain, placed.cell, placed.chain, frozen(edges, np.int64), frozen(ground),
-        frozen(programmed), frozen(bias), scale, placed.coordinate, placed.role, placed.quartic,
+        placed.family,
+        placed.domain,
+        placed.cell,
+        placed.chain,
+        frozen(edges, np.int64),
+        frozen(ground),
+        frozen(programmed),
+        frozen(bias),
+        scale,
+        placed.coordinate,
+        placed.role,
+        placed.quartic,
     )
     return Outcome(result, Affine.diagonal(d / np.sqrt(scale)))
 
@@ -71,7 +90,9 @@ def jacobi_scale(k: sparse.csr_array, ground_top: FloatArray, coupling_top: floa
     rows = np.repeat(np.arange(int(over.sum())), 2)
     cols = np.stack([coo.row[over], coo.col[over]], axis=1).ravel()
     a = sparse.csr_array((-np.ones(rows.size), (rows, cols)), shape=(int(over.sum()), d.size))
-    result = optimize.linprog(np.ones(d.size), A_ub=a, b_ub=-np.log(size[over] / coupling_top), bounds=(0, None))
+    result = optimize.linprog(
+        np.ones(d.size), A_ub=a, b_ub=-np.log(size[over] / coupling_top), bounds=(0, None)
+    )
     if result.x is None:
         return np.asarray(d * np.sqrt(coupling_top / size.max()))
     return np.asarray(d * np.exp(-result.x))
@@ -97,4 +118,6 @@ def _noise_scale(
             f"on `{device.name}` the voltage or bias current of {name} leaves its range even with the least noise",
             help="a device with a larger full scale or bias range; or `realise` with the mean at the read-out",
         )
-    return float(min(limit, high))
+    scale = float(min(limit, high))
+    # A scale of exactly 1 marks values without units (`Placed.dimensionless`).
+    return float(np.nextafter(scale, 0.0)) if scale == 1.0 else scale

@@ -6,15 +6,11 @@ On capacitors C = D K D with D > 0 chosen freely, since the read-out undoes it: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from spucc.arrays import frozen
 from spucc.device import Device, Family
 from spucc.pipeline import Context, JobPass, Outcome
-from spucc.readback import Affine
 from spucc.stages import Job, Placed, Stage
 
 

@@ -8,7 +8,6 @@ from scipy import linalg, sparse
 from spucc.arrays import FloatArray, frozen
 from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.energy import Energy
-
 from spucc.passes.comparison import positive_definite_solve
 
 

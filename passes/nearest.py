@@ -75,7 +75,12 @@ def _conic(p: FloatArray, edges: np.ndarray, sign: FloatArray) -> FloatArray | N
     scale = 1.0 / np.sqrt(np.diagonal(sigma))
     c = sigma * np.outer(scale, scale)
     n, m = p.shape[0], edges.shape[0]
-    own, left, right, between = cp.Variable(n, nonneg=True), cp.Variable(m), cp.Variable(m), cp.Variable(m, nonneg=True)
+    own, left, right, between = (
+        cp.Variable(n, nonneg=True),
+        cp.Variable(m),
+        cp.Variable(m),
+        cp.Variable(m, nonneg=True),
+    )
     at_i = sparse.csr_array((np.ones(m), (edges[:, 0], np.arange(m))), shape=(n, m))
     at_j = sparse.csr_array((np.ones(m), (edges[:, 1], np.arange(m))), shape=(n, m))
     diagonal = own + at_i @ left + at_j @ right

@@ -56,7 +56,9 @@ class _Problem:
         return np.concatenate([variance, variance[i] + variance[j] - 2 * cross])
 
 
-def project_covariance(sigma: FloatArray, edges: IntArray, springs: bool = False, tolerance: float = 1e-9) -> Projection:
+def project_covariance(
+    sigma: FloatArray, edges: IntArray, springs: bool = False, tolerance: float = 1e-9
+) -> Projection:
     """Project a dense covariance [n, n] onto couplings `edges` [m, 2] (i < j, lexicographic).
 
     The closed form is taken when the pattern is chordal (and needs no sign constraint or happens to satisfy it).
@@ -77,7 +79,11 @@ def project_covariance(sigma: FloatArray, edges: IntArray, springs: bool = False
 
 
 def project_precision(
-    p: sparse.csr_array, edges: IntArray, springs: bool = False, tolerance: float = 1e-6, evaluations: int | None = None
+    p: sparse.csr_array,
+    edges: IntArray,
+    springs: bool = False,
+    tolerance: float = 1e-6,
+    evaluations: int | None = None,
 ) -> Projection:
     """Project N(0, P⁻¹) with a sparse P whose pattern contains the couplings `edges`, or P small enough to be inverted."""
     n = int(p.shape[0])
@@ -152,7 +158,9 @@ def _newton(problem: _Problem, w: FloatArray, tolerance: float) -> tuple[FloatAr
             new = w + size * step
             new = np.where(problem.bounded, np.maximum(new, 0.0), new)
             trial = _dense_value(problem, new)
-            if trial is not None and trial[0] <= value + 1e-4 * float(gradient @ (new - w)) + 1e-13 * abs(value):
+            if trial is not None and trial[0] <= value + 1e-4 * float(gradient @ (new - w)) + 1e-13 * abs(
+                value
+            ):
                 accepted = True
                 break
             size *= 0.5
@@ -199,7 +207,11 @@ def _cg_step(problem: _Problem, s: FloatArray, gradient: FloatArray, free: IntAr
         full[free] = v
         half = np.asarray(problem.matrix(full) @ s)
         variance = np.einsum("ij,ij->j", s, half)
-        cross = np.einsum("ij,ij->i", s[i], half.T[j]) if i.size * s.shape[0] < 2**22 else _pairwise(s, half, i, j)
+        cross = (
+            np.einsum("ij,ij->i", s[i], half.T[j])
+            if i.size * s.shape[0] < 2**22
+            else _pairwise(s, half, i, j)
+        )
         return problem.resistances(variance, cross)[free]
 
     x = np.zeros(free.size)
@@ -311,10 +323,14 @@ def _approach(
 def _load(problem: _Problem, relative: FloatArray) -> float:
     """The largest sum of relative changes |δ_e| r_e at a cell: about where a step would leave the cone."""
     n, (i, j), size = problem.n, problem.edges.T, np.abs(relative)
-    return max(float((size[:n] + 0.5 * (np.bincount(i, size[n:], n) + np.bincount(j, size[n:], n))).max()), 1e-300)
+    return max(
+        float((size[:n] + 0.5 * (np.bincount(i, size[n:], n) + np.bincount(j, size[n:], n))).max()), 1e-300
+    )
 
 
-def _two_loop(g: FloatArray, pairs: list[tuple[FloatArray, FloatArray, float]], metric: FloatArray) -> FloatArray:
+def _two_loop(
+    g: FloatArray, pairs: list[tuple[FloatArray, FloatArray, float]], metric: FloatArray
+) -> FloatArray:
     q = g.copy()
     alphas = []
     for s, y, sy in reversed(pairs):
@@ -335,7 +351,9 @@ def _sparse_value(problem: _Problem, w: FloatArray, at: Frame) -> tuple[float, F
     if factor is None:
         return None
     cells = np.arange(problem.n)
-    r = problem.resistances(factor.entries(cells, cells), factor.entries(problem.edges[:, 0], problem.edges[:, 1]))
+    r = problem.resistances(
+        factor.entries(cells, cells), factor.entries(problem.edges[:, 0], problem.edges[:, 1])
+    )
     return float(problem.wanted @ w) - factor.logdet, problem.wanted - r, r
 
 
@@ -387,7 +405,11 @@ def chordal_projection(sigma: FloatArray, edges: IntArray, order: IntArray) -> s
     rows, cols, data = [], [], []
     for v in range(n):
         later = near[v]
-        beta = linalg.solve(sigma[np.ix_(later, later)], sigma[later, v], assume_a="pos") if later else np.zeros(0)
+        beta = (
+            linalg.solve(sigma[np.ix_(later, later)], sigma[later, v], assume_a="pos")
+            if later
+            else np.zeros(0)
+        )
         rest = sigma[v, v] - (sigma[v, later] @ beta if later else 0.0)
         index = np.array([v, *later])
         vector = np.concatenate([[1.0], -beta])

@@ -164,7 +164,7 @@ def blocks(p: FloatArray, order: IntArray, rest: int) -> Readout:
     if rest < n:
         factor = linalg.cholesky((schur + schur.T) / 2, lower=True)
         pivot = np.diagonal(factor)
-        corner = linalg.solve_triangular(factor, np.diag(pivot), lower=True).T
+        corner = linalg.solve_triangular(factor.T, np.diag(pivot), lower=False)
         t[rest:, rest:] = corner
         k[rest:, rest:] = np.diag(pivot**2)
         if rest:

@@ -18,11 +18,10 @@ from spucc.arrays import frozen
 from spucc.device import Device, Family
 from spucc.diagnostics import fail
 from spucc.energy import Domain, Energy
+from spucc.passes import moments
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Couplings, Job, Stage, plain_roles
-
-from spucc.passes import moments
 
 WAYS = ("scale", "gauge", "signed", "double-cover", "charge", "readout", "split", "nearest")
 """The ways that a capacitive device may be asked to go, cheapest first."""
@@ -40,7 +39,9 @@ class Realise(JobPass):
     name: ClassVar[str] = "realise"
     takes: ClassVar[Stage] = Stage.JOBS
     gives: ClassVar[Stage] = Stage.COUPLINGS
-    why: ClassVar[str] = "signs and dominance belong to the family, so they are settled before anything has a place"
+    why: ClassVar[str] = (
+        "signs and dominance belong to the family, so they are settled before anything has a place"
+    )
 
     ways: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
@@ -116,14 +117,14 @@ def resistive(energy: Energy, device: Device, options: Realise, context: Context
     mean = moments.mean(energy, p)
     if device.spec.bias is None or not mean.any():
         back = Affine.diagonal(np.ones(energy.n), mean) if mean.any() else None
-        return Outcome(couplings(device, p), back, ("the mean is added at the read-out",) if mean.any() else ())
+        return Outcome(
+            couplings(device, p), back, ("the mean is added at the read-out",) if mean.any() else ()
+        )
     potential = -np.asarray(energy.linear) / energy.temperature
     return Outcome(couplings(device, p, potential), None, ("the mean is made by bias currents",))
 
 
-def couplings(
-    device: Device, k: sparse.csr_array, bias: np.ndarray | None = None
-) -> Couplings:
+def couplings(device: Device, k: sparse.csr_array, bias: np.ndarray | None = None) -> Couplings:
     """Real cells of precision K [n, n], one for each coordinate."""
     n = int(k.shape[0])
     return Couplings(

@@ -103,7 +103,13 @@ def extremes(matrix: sparse.csr_array) -> FloatArray:
         return np.maximum(np.asarray(linalg.eigvalsh(matrix.toarray())), np.finfo(float).tiny)
     top = sparse_linalg.eigsh(matrix, k=1, which="LA", v0=np.ones(n), tol=1e-3, return_eigenvectors=False)
     low = sparse_linalg.eigsh(
-        sparse.csc_array(matrix), k=1, sigma=0.0, which="LM", v0=np.ones(n), tol=1e-3, return_eigenvectors=False
+        sparse.csc_array(matrix),
+        k=1,
+        sigma=0.0,
+        which="LM",
+        v0=np.ones(n),
+        tol=1e-3,
+        return_eigenvectors=False,
     )
     return np.array([low[0], top[0] * 1.001])
 
@@ -128,7 +134,9 @@ def resonator_pace(c: FloatArray, r: float, l: float, shortest: float) -> Pace:
     plus, minus = resonator_poles(c, r, l)
     slowest = float(np.min(-np.real(np.concatenate([plus, minus]))))
     interval = max(shortest, 1.0 / slowest)
-    ess = min(_effective(resonator_autocorrelation(_lags(interval, slowest), float(x), r, l)) for x in _spread(c))
+    ess = min(
+        _effective(resonator_autocorrelation(_lags(interval, slowest), float(x), r, l)) for x in _spread(c)
+    )
     return Pace(slowest, interval, ess)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from spucc.arrays import BoolArray, FloatArray
+from spucc.arrays import BoolArray
 from spucc.stages import edge_list, symmetric
 
 
@@ -107,6 +107,8 @@ def shifted(p: sparse.csr_array, keep: BoolArray) -> sparse.csr_array:
     off = symmetric(n, edges[~keep], (values * a[edges[:, 0]] * a[edges[:, 1]])[~keep], np.zeros(n)).toarray()
     low = float(linalg.eigvalsh(off)[-1]) if n else 0.0
     size = np.abs(values * a[edges[:, 0]] * a[edges[:, 1]])
-    rho = float(linalg.eigvalsh(symmetric(n, edges[keep], size[keep], np.zeros(n)).toarray())[-1]) if n else 0.0
+    rho = (
+        float(linalg.eigvalsh(symmetric(n, edges[keep], size[keep], np.zeros(n)).toarray())[-1]) if n else 0.0
+    )
     lift = max(low, 1.02 * rho - 1.0, 0.0) * (1 + 1e-9) + 1e-12
     return symmetric(n, edges[keep], values[keep], diagonal * (1 + lift))

@@ -57,7 +57,9 @@ def _alternate(
     i, j = edges[:, 0], edges[:, 1]
     low = np.concatenate([box.ground_low, box.coupling_low])
     high = np.concatenate([box.ground_high, box.coupling_high])
-    high = np.where(np.isfinite(high), high, 1e3 * np.max(box.ground_high[np.isfinite(box.ground_high)], initial=1.0))
+    high = np.where(
+        np.isfinite(high), high, 1e3 * np.max(box.ground_high[np.isfinite(box.ground_high)], initial=1.0)
+    )
     w = np.clip(np.concatenate([np.full(n, 0.3), np.full(i.size, 0.1)]) * high, low, high)
     w[:n] = np.maximum(w[:n], 1e-6 * high[:n])
     previous = np.inf
@@ -116,7 +118,7 @@ def _network_step(
         bounds=bounds,
         options={"maxiter": 300, "maxfun": 600, "ftol": 1e-13, "gtol": 1e-9, "maxcor": 20},
     )
-    return np.clip(result.x, bounds.lb, bounds.ub) * unit
+    return np.clip(np.clip(result.x, bounds.lb, bounds.ub) * unit, low, high)
 
 
 def scale_step(s: FloatArray, t: FloatArray) -> FloatArray:

@@ -6,8 +6,6 @@ board's representability floor for this model, apart from what rounding will cos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import sparse
 
@@ -15,12 +13,12 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.circuit import assemble, required_edges, strays
 from spucc.device import Bank, Device
 from spucc.diagnostics import fail
-from spucc.pipeline import Context, Outcome
-from spucc.readback import Affine
-from spucc.stages import Job, Placed
 from spucc.energy import Energy
 from spucc.passes.comparison import comparison, positive_definite_solve
 from spucc.passes.spring_scaling import Box, Network, balance, law_entries, plain, rounding_loss
+from spucc.pipeline import Context, Outcome
+from spucc.readback import Affine
+from spucc.stages import Job, Placed
 
 HOPELESS = 0.05
 """KL per cell [nat] beyond which a board's ranges are said to exclude a model."""
@@ -66,15 +64,27 @@ def fit_springs(job: Job, placed: Placed, device: Device, context: Context) -> O
                 help="a board with a larger ratio of largest to stray capacitance, `realise{ways=readout}`, or `resistive-64`",
             )
     ground = np.clip(g - to_ground - extra, device.spec.ground.min, device.spec.ground.max)
-    value = np.clip(c - np.where(negative, -across, across), device.spec.coupling.min * (c > 0), device.spec.coupling.max)
+    value = np.clip(
+        c - np.where(negative, -across, across), device.spec.coupling.min * (c > 0), device.spec.coupling.max
+    )
     theta, swing = noise_scale(device, assemble(device.family, edges, g, sign * c), job)
     loss = rounding_loss(net, d, box) / max(placed.n, 1)
     if loss > 0:
         notes = (*notes, f"plain rounding is predicted to cost KL {loss:.1g} a cell")
     notes = (*notes, swing) if swing else notes
     result = Placed(
-        placed.family, placed.domain, placed.cell, placed.chain, frozen(edges, np.int64), frozen(ground),
-        frozen(sign * value), placed.bias, theta, placed.coordinate, placed.role, placed.quartic,
+        placed.family,
+        placed.domain,
+        placed.cell,
+        placed.chain,
+        frozen(edges, np.int64),
+        frozen(ground),
+        frozen(sign * value),
+        placed.bias,
+        theta,
+        placed.coordinate,
+        placed.role,
+        placed.quartic,
     )
     return Outcome(result, Affine.diagonal(d / np.sqrt(theta)), notes)
 
@@ -123,6 +133,8 @@ def noise_scale(device: Device, c: sparse.csr_array, job: Job) -> tuple[float, s
     limit = adc.full_scale / 4 if np.isfinite(adc.full_scale) else 1.0
     wanted = limit**2 / variance
     theta = min(max(wanted, circuit.theta_min), circuit.theta_max)
+    # A scale of exactly 1 marks values without units (`Placed.dimensionless`).
+    theta = float(np.nextafter(theta, 0.0)) if theta == 1.0 else theta
     sd = float(np.sqrt(theta * variance))
     if np.isfinite(adc.full_scale) and sd > adc.full_scale / 2:
         fail(

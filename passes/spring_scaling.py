@@ -75,7 +75,9 @@ def ground_scaling(m: sparse.csr_array, g: FloatArray, start: FloatArray) -> Flo
 def largest(net: Network, d: FloatArray, box: Box) -> FloatArray:
     """d times the largest common factor that keeps every component at or below its bank's maximum."""
     g, c = net.components(d)
-    room = np.concatenate([box.ground_high / np.maximum(g, 1e-300), box.coupling_high / np.maximum(c, 1e-300)])
+    room = np.concatenate(
+        [box.ground_high / np.maximum(g, 1e-300), box.coupling_high / np.maximum(c, 1e-300)]
+    )
     factor = float(room.min())
     if not np.isfinite(factor):
         # Continuous banks without a limit: the largest component is 1 in the bank's unit.
@@ -183,7 +185,9 @@ def balance(net: Network, box: Box, start: FloatArray, steps: int = 40) -> Float
 
     g, _ = net.components(start)
     g = np.maximum(g, 1e-12 * g.max())
-    optimize.minimize(objective, np.log(g), jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxfun": 2 * steps})
+    optimize.minimize(
+        objective, np.log(g), jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxfun": 2 * steps}
+    )
     return best
 
 

@@ -1,0 +1,253 @@
+"""`fit`: values in their banks' ranges that make exactly the matrix asked for, read back to the cells' own units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import linalg, optimize, sparse
+
+from spucc.arrays import frozen
+from spucc.circuit import network
+from spucc.device import Adc, Bank, Calibration, Circuit, Device, DeviceSpec, Family, Strays, TopologySpec
+from spucc.diagnostics import SpuccError
+from spucc.energy import Domain, Energy, Quadratic, layout
+from spucc.passes import comparison, conductance_fit, spring_box, spring_scaling
+from spucc.passes.fit import Fit
+from spucc.pipeline import Context
+from spucc.readback import Affine
+from spucc.stages import Job, Placed, edge_list, plain_roles
+from spucc.topology import build
+
+
+def device(family: Family = Family.CAPACITIVE, **changes: object) -> Device:
+    unit = "F" if family is Family.CAPACITIVE else "S"
+    top = 1.02e-9 if family is Family.CAPACITIVE else 1.02e-3
+    fields: dict[str, object] = dict(
+        name="board",
+        family=family,
+        topology=TopologySpec(kind="complete", nodes=12),
+        ground=Bank(unit=unit, max=top, bits=8),
+        coupling=Bank(unit=unit, max=top, bits=8, signed=family is Family.RESISTIVE),
+        bias=Bank(unit="A", max=2e-3, bits=11, signed=True) if family is Family.RESISTIVE else None,
+        circuit=Circuit(theta_min=1e-18, theta_max=1e-6),
+        strays=Strays(ground=10e-12 if family is Family.CAPACITIVE else 0.0),
+        adc=Adc(full_scale=4.0),
+    )
+    fields.update(changes)
+    spec = DeviceSpec(**fields)  # type: ignore[arg-type]
+    return Device(spec, build(spec.topology))
+
+
+def placed(k: np.ndarray, family: Family = Family.CAPACITIVE, bias: np.ndarray | None = None) -> Placed:
+    n = k.shape[0]
+    edges, values = edge_list(sparse.csr_array(k))
+    ground = np.diag(k).copy()
+    if family.springs:
+        ground -= np.bincount(edges[:, 0], np.abs(values), n) + np.bincount(edges[:, 1], np.abs(values), n)
+    cells = frozen(np.arange(n), np.int64)
+    zero = frozen(np.zeros(n) if bias is None else bias)
+    return Placed(
+        family,
+        Domain.REAL,
+        cells,
+        cells,
+        edges,
+        frozen(ground),
+        frozen(-values),
+        zero,
+        1.0,
+        cells,
+        plain_roles(n),
+    )
+
+
+def fit(p: Placed, d: Device, optimize: int = 1):
+    energy = Energy(layout([("x", (p.n,), Domain.REAL, None)]), np.zeros(p.n), Quadratic.zero(p.n))
+    return Fit().apply(Job("x", energy, np.arange(p.n), p), d, Context(optimize=optimize))
+
+
+def attractive(rng: np.random.Generator, n: int, margin: float) -> np.ndarray:
+    a = np.triu(rng.random((n, n)) * (rng.random((n, n)) < 0.6), 1)
+    a = a + a.T
+    return np.diag(a.sum(axis=1) + margin * rng.uniform(0.5, 2, n)) - a
+
+
+def check(k: np.ndarray, d: Device, outcome, tolerance: float = 1e-9) -> None:
+    """The values are within the banks and, through the device's own network and the read-back, make K⁻¹."""
+    value, back = outcome.value, outcome.readback
+    assert isinstance(back, Affine)
+    g, c = d.spec.ground, d.spec.coupling
+    assert (value.ground >= g.min).all() and (value.ground <= g.max).all()
+    magnitude = np.abs(value.coupling[value.coupling != 0])
+    assert (magnitude >= c.min).all() and (magnitude <= c.max * (1 + 1e-12)).all()
+    assert c.signed or (value.coupling >= 0).all()
+    matrix = network(d, value.cell, value.edges, value.ground, value.coupling).toarray()
+    mean = np.linalg.solve(matrix, value.bias)
+    cov = value.scale * np.linalg.inv(matrix)
+    got_mean, got = back.moments(mean, cov)
+    sigma = np.linalg.inv(k)
+    sd = np.sqrt(np.diag(sigma))
+    assert np.abs((got - sigma) / np.outer(sd, sd)).max() < tolerance
+    if (
+        d.spec.circuit.theta_min * 1.01 < value.scale < d.spec.circuit.theta_max * 0.99
+        and d.family is Family.CAPACITIVE
+    ):
+        assert np.sqrt(np.diag(cov)).max() == pytest.approx(d.spec.adc.full_scale / 4)
+
+
+@pytest.mark.parametrize("optimize", [0, 1])
+@pytest.mark.parametrize("seed", range(5))
+def test_capacitors_are_exact_and_in_range(seed: int, optimize: int) -> None:
+    rng = np.random.default_rng(seed)
+    k = attractive(rng, 8, 0.5)
+    d = np.diag(10.0 ** rng.uniform(-4, 4, 8))
+    k = d @ k @ d
+    check(k, device(), fit(placed(k), device(), optimize))
+
+
+def test_negative_couplers_with_strays_across_them() -> None:
+    rng = np.random.default_rng(1)
+    k = attractive(rng, 6, 1.0)
+    s = rng.choice([-1.0, 1.0], 6)
+    k = k * np.outer(s, s)
+    board = device(
+        coupling=Bank(unit="F", max=1e-9, signed=True), strays=Strays(ground=5e-12, coupling=2e-13)
+    )
+    full = np.where(k == 0, -1e-3, k)
+    np.fill_diagonal(full, np.diag(k) + 0.1)
+    check(full, board, fit(placed(full), board))
+
+
+def test_calibrated_strays_are_absorbed() -> None:
+    rng = np.random.default_rng(2)
+    k = attractive(rng, 8, 0.5)
+    board = device()
+    board = replace(board, calibration=Calibration(stray_ground=frozen(rng.uniform(5e-12, 3e-11, 12))))
+    check(k, board, fit(placed(k), board))
+
+
+def test_balancing_never_rounds_worse_than_plain_scaling() -> None:
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        k = attractive(rng, 10, 0.1)
+        quick, slow = fit(placed(k), device(), 0), fit(placed(k), device(), 1)
+        loss = [
+            float(next(n for n in o.notes if "rounding" in n).split("KL ")[1].split()[0])
+            for o in (quick, slow)
+        ]
+        assert loss[1] <= loss[0]
+
+
+def test_ground_scaling_solves_the_scaling_equation() -> None:
+    rng = np.random.default_rng(3)
+    m = sparse.csr_array(attractive(rng, 9, 0.01))
+    g = rng.uniform(0.1, 10, 9)
+    d = spring_scaling.ground_scaling(m, g, np.ones(9))
+    assert d is not None
+    np.testing.assert_allclose(d * (m @ d), g, rtol=1e-9)
+    # An independent solver of the same convex problem.
+    dense = m.toarray()
+    other = optimize.minimize(
+        lambda y: 0.5 * np.exp(y) @ dense @ np.exp(y) - g @ y,
+        np.zeros(9),
+        method="BFGS",
+        options={"gtol": 1e-8},
+    )
+    np.testing.assert_allclose(np.exp(other.x), d, rtol=1e-4)
+
+
+def test_what_the_ranges_exclude_is_an_error_with_the_loss() -> None:
+    k = np.array([[1.0, -0.9999], [-0.9999, 1.0]])
+    with pytest.raises(SpuccError) as caught:
+        fit(placed(k), device())
+    assert caught.value.diagnostics[0].code == "E0530" and "`x[" in caught.value.diagnostics[0].title
+
+
+def test_a_narrow_miss_is_fitted_in_kl_and_reported() -> None:
+    k = np.array([[1.0, -0.992], [-0.992, 1.0]])
+    outcome = fit(placed(k), device())
+    assert any("ranges of the banks cost KL" in n for n in outcome.notes)
+    value = outcome.value
+    assert (value.ground >= 0).all() and (value.coupling <= 1.02e-9).all()
+
+
+def test_nearest_in_the_box_agrees_with_a_direct_minimisation() -> None:
+    rng = np.random.default_rng(5)
+    k = attractive(rng, 4, 0.02)
+    sigma = np.linalg.inv(k)
+    edges, values = edge_list(sparse.csr_array(k))
+    m = edges.shape[0]
+    box = spring_scaling.Box(
+        np.full(4, 0.2), np.full(4, 1.0), np.zeros(m), np.full(m, 1.0), np.zeros(4), np.zeros(m)
+    )
+    found = spring_box.nearest_in_box(sparse.csr_array(k), edges, np.ones(m), box, optimal=True)
+    assert (found.ground >= 0.2).all() and (found.coupling <= 1.0).all()
+
+    def loss(z: np.ndarray) -> float:
+        a = spring_box.matrix(4, edges, np.ones(m), z[4:])
+        t = sigma / np.outer(np.exp(z[:4]), np.exp(z[:4]))
+        return float(0.5 * (np.trace(a @ t) - 4 - np.linalg.slogdet(a @ t)[1]))
+
+    start = np.concatenate([np.log(found.scale), found.ground, found.coupling])
+    bounds = [(None, None)] * 4 + [(0.2, 1.0)] * 4 + [(0.0, 1.0)] * m
+    best = min(
+        optimize.minimize(loss, start + rng.normal(size=start.size) * s, bounds=bounds, method="L-BFGS-B").fun
+        for s in (0.0, 0.05, 0.1)
+    )
+    assert found.divergence * 4 <= best * 1.02 + 1e-7
+    assert found.divergence * 4 == pytest.approx(loss(start), rel=1e-6)
+
+
+def test_coupler_floors_are_kept() -> None:
+    """A board whose couplers cannot be switched off: every pair of used cells has at least the floor."""
+    board = device(coupling=Bank(unit="F", min=1e-12, max=1.02e-9))
+    k = np.eye(4) * 2 - 0.3 * (np.diag(np.ones(3), 1) + np.diag(np.ones(3), -1))
+    outcome = fit(placed(k), board)
+    assert outcome.value.edges.shape[0] == 6
+    assert (outcome.value.coupling >= 1e-12 * (1 - 1e-9)).all()
+
+
+def test_noise_outside_its_range_is_an_error() -> None:
+    board = device(circuit=Circuit(theta_min=1.0, theta_max=2.0))
+    with pytest.raises(SpuccError) as caught:
+        fit(placed(np.eye(2)), board)
+    assert caught.value.diagnostics[0].code == "E0531"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_conductances_are_exact_and_in_range_with_means(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(7, 9))
+    d = np.diag(10.0 ** rng.uniform(-2, 2, 7))
+    k, mean = d @ x @ x.T @ d, rng.normal(size=7)
+    board = device(Family.RESISTIVE)
+    bias = k @ np.linalg.solve(d, mean)
+    outcome = fit(placed(k, Family.RESISTIVE, bias), board)
+    check(k, board, outcome)
+    assert np.abs(outcome.value.bias).max() <= 2e-3 * (1 + 1e-12)
+    matrix = network(
+        board, outcome.value.cell, outcome.value.edges, outcome.value.ground, outcome.value.coupling
+    ).toarray()
+    volts = np.linalg.solve(matrix, outcome.value.bias)
+    np.testing.assert_allclose(outcome.readback.draws(volts), np.linalg.solve(d, mean), rtol=1e-8)
+
+
+def test_unequal_resistive_ranges_use_them_fully() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 6))
+    k = sparse.csr_array(x @ x.T)
+    d = conductance_fit.jacobi_scale(k, np.ones(5), 0.1)
+    g = k.toarray() * np.outer(d, d)
+    off = np.abs(g - np.diag(np.diag(g)))
+    assert np.diag(g).max() <= 1 + 1e-9 and off.max() <= 0.1 * (1 + 1e-9)
+    # No single scale can be raised.
+    for i in range(5):
+        assert g[i, i] > 1 - 1e-9 or off[i].max() > 0.1 * (1 - 1e-9)
+
+
+def test_dominant_scaling_leaves_weak_couplings_at_jacobis_scale() -> None:
+    m = comparison.comparison(sparse.csr_array(np.array([[4.0, -1e-3, 0], [-1e-3, 1.0, 0], [0, 0, 9.0]])))
+    np.testing.assert_allclose(comparison.dominant_scaling(m), [0.5, 1.0, 1 / 3], rtol=1e-2)
+    assert linalg.eigvalsh(m.toarray())[0] > 0
