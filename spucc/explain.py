@@ -104,7 +104,13 @@ def _coordinate(energy: Energy, name: str) -> int:
     if len(index) != len(variable.shape) or any(not -n <= k < n for k, n in zip(index, variable.shape)):
         fail("E0617", f"`{name[:60]}` is no single entry of `{variable.name}`", help=_entries(variable))
     inside = [k % n for k, n in zip(index, variable.shape)]
-    return variable.start + (int(np.ravel_multi_index(inside, variable.shape)) if inside else 0)
+    entry = int(np.ravel_multi_index(inside, variable.shape)) if inside else 0
+    if variable.entries is not None:
+        kept = np.flatnonzero(variable.entries == entry)
+        if not kept.size:
+            fail("E0617", f"`{name[:60]}` is not in the program: no query needs it, or it is given")
+        entry = int(kept[0])
+    return variable.start + entry
 
 
 def _entries(variable: Variable) -> str:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
+from spucc.arrays import frozen
 from spucc.diagnostics import Span
-from spucc.ir.text import Reader, Writer, quote, unquote
+from spucc.ir.text import Reader, Writer, from_ranges, quote, ranges, unquote
 
 T = TypeVar("T")
 
@@ -111,3 +114,24 @@ def word_of(kind: type[Enum]) -> Atom[Any]:
         return by_word[word]
 
     return Atom(f"one of {', '.join(by_word)}", lambda v: words[v], parse)
+
+
+@dataclass(frozen=True)
+class RangesAtom(Atom[Any]):
+    """Whole numbers as one word, `0..3,7`, `-` for none of them; `all` stands for None where that is a value."""
+
+    def of(self, src: Reader, key: str, raw: str) -> Any:
+        if raw == "all" and self.parse("all") is None:
+            return None
+        try:
+            return frozen(from_ranges([] if raw == "-" else raw.split(","), src.claim), np.int64)
+        except ValueError:
+            src.fault("E0618", f"`{key}` cannot be `{raw[:60]}`", help=f"write {self.what}")
+
+
+def _print_ranges(index: Any) -> str:
+    return "all" if index is None else ",".join(ranges(index)) or "-"
+
+
+RANGES = RangesAtom("whole numbers such as 0..3,7 or -", _print_ranges, lambda word: word)
+MAYBE_RANGES = RangesAtom("whole numbers such as 0..3,7 or -, or all", _print_ranges, lambda word: None)

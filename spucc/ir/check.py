@@ -6,6 +6,7 @@ the reader, for the device that was read before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +78,7 @@ def _symmetric(name: str, matrix: Any) -> Iterator[str]:
 
 
 def form(value: Form, src: Reader) -> Iterator[str]:
-    size = int(np.prod(np.array(value.shape, dtype=object))) if value.shape else 1
-    if size != value.size:
+    if math.prod(value.shape) != value.size:
         yield f"a form of {value.size} rows cannot have the shape {list(value.shape)}"
     yield from _sized(offset=(value.offset, value.size))
     yield from _finite(matrix=value.matrix, offset=value.offset)
@@ -141,6 +141,9 @@ def monomials(value: Monomials, src: Reader) -> Iterator[str]:
 def energy(value: Energy, src: Reader) -> Iterator[str]:
     n, start = value.n, 0
     for v in value.variables:
+        if v.entries is not None:
+            yield from _within(f"entries of {v.name}", v.entries, 0, math.prod(v.shape))
+            yield from _ascending(f"entries of {v.name}", v.entries)
         if v.start != start:
             yield f"the variable `{v.name}` starts at {v.start}, but the ones before it end at {start}"
             return

@@ -127,8 +127,6 @@ class Record(Generic[T]):
     check: Check | None = None
     scope: Callable[[Writer, Any], None] | None = None
     comment: Callable[[Writer, Any], Sequence[str]] | None = None
-    head: str = ""
-    """Field whose string is written after the key, for blocks that have a name."""
 
     def write(self, out: Writer, key: str, value: T, tag: str = "") -> None:
         with out.block(f"{key} {tag}".rstrip(), key):

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from spucc.arrays import frozen
 from spucc.device import Calibration, Device, Family, Topology
 from spucc.energy import (
     Block,
@@ -28,12 +25,12 @@ from spucc.energy import (
     Variable,
 )
 from spucc.ir import check, show
-from spucc.ir.atoms import BOOL, FLOAT, INT, MAYBE_SPAN, SHAPE, SPAN, STRING, Atom, word_of
+from spucc.ir.atoms import BOOL, FLOAT, INT, MAYBE_RANGES, MAYBE_SPAN, RANGES, SHAPE, SPAN, STRING, word_of
 from spucc.ir.codec import Field, Item, Many, OneOf, Record, Rows, Shared, Turn
 from spucc.ir.equal import identical
 from spucc.ir.numbers import Column, Dense, Indices, Kind, Sparse, SparseOrDense, Table, Vector, said
 from spucc.ir.spec import SpecText
-from spucc.ir.text import COMMENTED, Reader, Writer, from_ranges, quote, ranges
+from spucc.ir.text import COMMENTED, Reader, Writer, quote
 from spucc.readback import Affine, HostLoop, Majority
 from spucc.stages import (
     Configuration,
@@ -75,6 +72,7 @@ VARIABLES = Rows(
         ("shape", SHAPE),
         ("domain", DOMAIN),
         ("start", INT),
+        ("entries", MAYBE_RANGES),
         ("stands_for", STRING),
         ("span", MAYBE_SPAN),
     ),
@@ -157,33 +155,7 @@ OBSERVED = Record[Observed](
 )
 
 
-def _print_ranges(index: Any) -> str:
-    return ",".join(ranges(index)) or "-"
-
-
-@dataclass(frozen=True)
-class Origins:
-    """Statements and the coordinates that each couples, one a line: `"m.spu":3:1-3:20  0..3,7`."""
-
-    def write(self, out: Writer, key: str, value: tuple[Origin, ...]) -> None:
-        _origin_rows(None).write(out, key, value)
-
-    def read(self, src: Reader, key: str) -> tuple[Origin, ...]:
-        return _origin_rows(src).read(src, key)
-
-
-def _free(entries: int) -> None:
-    """No limit: what is written is there already."""
-
-
-def _origin_rows(src: Reader | None) -> Rows:
-    def parse(word: str) -> Any:
-        return frozen(
-            from_ranges([] if word == "-" else word.split(","), src.claim if src else _free), np.int64
-        )
-
-    words = Atom[Any]("coordinates such as 0..3,7 or -", _print_ranges, parse)
-    return Rows(Origin, (("span", SPAN), ("coordinates", words)), left=("span", "coordinates"))
+ORIGINS = Rows(Origin, (("span", SPAN), ("coordinates", RANGES)), left=("span", "coordinates"))
 
 
 ENERGY = Record[Energy](
@@ -196,7 +168,7 @@ ENERGY = Record[Energy](
         Field("quadratic", QUADRATIC),
         Many("higher", MONOMIALS, "higher"),
         Field("observed", OBSERVED, Observed.none(), absent=lambda v: v.index.size == 0),
-        Field("origins", Origins(), ()),
+        Field("origins", ORIGINS, ()),
         Many("queries", QUERY, "query"),
     ),
     check.energy,

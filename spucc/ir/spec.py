@@ -76,7 +76,7 @@ class SpecText:
         opened = src.mark()
         lines = src.literal()
         try:
-            values = tomllib.loads("\n".join(lines))
+            values = tomllib.loads("\n".join([*lines, ""]))
             spec = msgspec.convert(values, DeviceSpec)
             "".join(to_toml(spec)).encode()
         except (ValueError, RecursionError, msgspec.MsgspecError) as error:

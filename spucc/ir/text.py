@@ -241,8 +241,11 @@ class Reader:
         return Span(self.file, number, 1, number, width + 1)
 
     def fault(self, code: str, title: str, **fields: Any) -> Never:
-        """Raise a diagnostic at the current line that names the section."""
+        """Raise a diagnostic at the current line that names the section and quotes the line, which often lies in a zip file."""
+        stop = self.text.find("\n", self.start)
+        line = self.text[self.start : len(self.text) if stop < 0 else stop].strip()
         notes = (f"in {self.where}",) if self._path else ()
+        notes += (f"the line is `{line[:100]}`",) if line else ()
         fail(code, title, self.span(), notes=(*notes, *fields.pop("notes", ())), **fields)
 
     def claim(self, entries: int) -> None:

@@ -8,7 +8,18 @@ import numpy as np
 from scipy import sparse
 
 from spucc.arrays import frozen
-from spucc.device import Bank, Calibration, Circuit, Dead, Device, DeviceSpec, Family, Strays, Topology, TopologySpec
+from spucc.device import (
+    Bank,
+    Calibration,
+    Circuit,
+    Dead,
+    Device,
+    DeviceSpec,
+    Family,
+    Strays,
+    Topology,
+    TopologySpec,
+)
 from spucc.diagnostics import Span
 from spucc.energy import (
     Block,
@@ -161,7 +172,7 @@ def program() -> Program:
 def rich_energy() -> Energy:
     """Everything that an energy can hold: several variables of all domains, an empty one, dense blocks, terms of degree 3
     and 4, observations, every kind of query field."""
-    span = Span("dir name/m \"x\" #1.spu", 3, 1, 4, 20)
+    span = Span('dir name/m "x" #1.spu', 3, 1, 4, 20)
     variables = layout(
         [
             ("mu", (), Domain.REAL, span),
@@ -171,7 +182,11 @@ def rich_energy() -> Energy:
             ("b", (1,), Domain.BIT, None),
         ]
     )
-    variables = (*variables[:-1], replace(variables[-1], stands_for="inverse:Ai"))
+    # Of b's three entries only the second is left.
+    variables = (
+        *variables[:-1],
+        replace(variables[-1], shape=(3,), entries=ints(1), stands_for="inverse:Ai"),
+    )
     n = 9
     rng = np.random.default_rng(3)
     dense = rng.normal(size=(n, n)) * (rng.random((n, n)) < 0.4)
@@ -185,10 +200,12 @@ def rich_energy() -> Energy:
     empty = Form(sparse.csr_array((0, n)), frozen([]), (0,))
     gather = sparse.csr_array(np.array([[1.0], [2.0]]))
     queries = (
-        Query("q \"one\"", QueryKind.EXPECTATION, form, (Product(one, one, gather),), span=span),
+        Query('q "one"', QueryKind.EXPECTATION, form, (Product(one, one, gather),), span=span),
         Query("levels", QueryKind.QUANTILE, one, levels=frozen([0.05, 0.5, 0.95])),
         Query("grid", QueryKind.QUANTILE, empty, levels=frozen([[0.1], [1.0]])),
-        Query("A", QueryKind.SOLVE, one, matrix=sparse.csr_array(np.diag([2.0, 3.0])), rhs=frozen([1.0, 2.0])),
+        Query(
+            "A", QueryKind.SOLVE, one, matrix=sparse.csr_array(np.diag([2.0, 3.0])), rhs=frozen([1.0, 2.0])
+        ),
         Query("B", QueryKind.INVERSE, one, matrix=frozen([[2.0, 0.5], [0.5, 1.0]])),
         Query("path", QueryKind.TRAJECTORY, form, duration=2.5, start=frozen(np.arange(9.0))),
         Query("best", QueryKind.ARGMIN),
@@ -256,7 +273,13 @@ def ensemble() -> State:
         frozen(rng.integers(0, 4, (3, n)), np.int64),
     )
     back = (Affine.select(ints(1, 0, 1), 2), Majority(ints(0, 0, 1), 2))
-    job = Job("chained", energy, ints(0, 1, 2), codes, (Step("a", back[0]), Step("b", back[1], ("one", "two \"three\""))))
+    job = Job(
+        "chained",
+        energy,
+        ints(0, 1, 2),
+        codes,
+        (Step("a", back[0]), Step("b", back[1], ("one", 'two "three"'))),
+    )
     return State(Stage.QUANTIZED, energy, energy, calibrated(), (job,))
 
 
@@ -267,11 +290,22 @@ def spins() -> State:
     small = Energy(layout([("s", (1,), Domain.SPIN, None)]), frozen([0.5]), Quadratic.zero(1))
     nothing = Energy((), frozen([]), Quadratic.zero(0))
     one = Couplings(
-        Family.LANGEVIN, Domain.SPIN, sparse.csr_array((1, 1)), frozen([-0.5]), ints(0), plain_roles(1), frozen([0.25])
+        Family.LANGEVIN,
+        Domain.SPIN,
+        sparse.csr_array((1, 1)),
+        frozen([-0.5]),
+        ints(0),
+        plain_roles(1),
+        frozen([0.25]),
     )
-    none = Couplings(Family.LANGEVIN, Domain.REAL, sparse.csr_array((0, 0)), frozen([]), ints(), plain_roles(0))
+    none = Couplings(
+        Family.LANGEVIN, Domain.REAL, sparse.csr_array((0, 0)), frozen([]), ints(), plain_roles(0)
+    )
     jobs = (Job("one", small, ints(5), one), Job("", nothing, ints(), none))
-    steps = (Step("condition", Affine.identity(9)), Step("strange {a=1}", Affine(sparse.csr_array(np.eye(9)[::-1]), frozen(np.ones(9)))))
+    steps = (
+        Step("condition", Affine.identity(9)),
+        Step("strange {a=1}", Affine(sparse.csr_array(np.eye(9)[::-1]), frozen(np.ones(9)))),
+    )
     return State(Stage.COUPLINGS, energy, energy, device_, jobs, steps)
 
 
@@ -297,7 +331,13 @@ def looped() -> Program:
     )
     mixed = sparse.csr_array(np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 1.0]]))
     backs = (Affine(mixed, frozen(np.zeros(3))), loop)
-    job = Job("all", energy, ints(2, 1, 0), Configuration(codes, Schedule(), backs), (Step("m", backs[0]), Step("h", loop)))
+    job = Job(
+        "all",
+        energy,
+        ints(2, 1, 0),
+        Configuration(codes, Schedule(), backs),
+        (Step("m", backs[0]), Step("h", loop)),
+    )
     return Program(free_device(Family.RESISTIVE), energy, energy, (job,), (), (), Provenance())
 
 

@@ -84,7 +84,9 @@ def repacked(data: bytes, rng: np.random.Generator) -> bytes:
     elif kind == 3 and at:
         members[at][1] = members[int(rng.integers(1, len(members)))][1]
     elif kind == 4:
-        members[at][0] = ["../x.npy", "/etc/x", "arrays/../x.npy", "arrays/", "stage.txt", "arrays/A b.npy"][int(rng.integers(6))]
+        members[at][0] = ["../x.npy", "/etc/x", "arrays/../x.npy", "arrays/", "stage.txt", "arrays/A b.npy"][
+            int(rng.integers(6))
+        ]
     else:
         members[0][1] = mutated_text(members[0][1].decode(), rng).encode("utf-8", "replace")
     out = io.BytesIO()
