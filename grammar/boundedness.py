@@ -60,10 +60,13 @@ def _surely(energy: Energy, free: BoolArray) -> bool:
         np.add.at(pure, m.index[fourth, 0], m.coefficient[fourth])
         rest = ~fourth & (degree > 0)
         touched[m.index[fourth, 0]] = True
-        for row, c, mask in zip(m.index[rest][:200_000], m.coefficient[rest], real[rest]):
-            touched[row[mask]] = True
-            if mask.sum() == 4 and not (c > 0 and _even(row)):
-                np.add.at(load, row[mask], abs(c) / 4.0)
+        touched[m.index[rest][real[rest]]] = True
+        signed = rest & (degree == 4)
+        if m.degree == 4:
+            even = (m.index[:, 0] == m.index[:, 1]) & (m.index[:, 2] == m.index[:, 3])
+            signed &= ~(even & (m.coefficient > 0))
+        # |abcd| is at most the mean of the fourth powers.
+        np.add.at(load, m.index[signed][real[signed]], np.repeat(np.abs(m.coefficient[signed]) / 4.0, 4))
     if (touched & free & ~(pure > load)).any():
         return False
     rest = np.flatnonzero(free & ~touched)
@@ -82,16 +85,10 @@ def _surely(energy: Energy, free: BoolArray) -> bool:
     return True
 
 
-def _even(row: IntArray) -> bool:
-    """Whether every coordinate occurs an even number of times."""
-    return all(int((row == k).sum()) % 2 == 0 for k in row)
-
-
 def _falling(energy: Energy, directions: IntArray) -> tuple[FloatArray, int] | None:
     """A direction along which the leading part is negative: single coordinates, pairs of one monomial, a few
     random."""
     n = energy.n
-    candidates: list[FloatArray] = []
     position = np.full(n, -1)
     position[directions] = np.arange(directions.size)
     top = np.zeros(n)
@@ -110,24 +107,26 @@ def _falling(energy: Energy, directions: IntArray) -> tuple[FloatArray, int] | N
         e = np.zeros(directions.size)
         e[position[k]] = 1.0
         return e, 2
+    return _falling_together(energy, directions, position)
+
+
+def _falling_together(
+    energy: Energy, directions: IntArray, position: IntArray
+) -> tuple[FloatArray, int] | None:
+    """Signs of the coordinates of one mixed monomial of degree 4, tried for a few of them."""
     rng = np.random.default_rng(0)
     for m in energy.higher:
         if m.degree != 4:
             continue
-        for row in m.index[rng.permutation(m.index.shape[0])[:_TRIES]]:
-            at = np.unique(position[row])
-            at = at[at >= 0]
+        mixed = np.flatnonzero((m.index != m.index[:, :1]).any(axis=1) & (position[m.index] >= 0).all(axis=1))
+        for row in m.index[rng.permutation(mixed)[:_TRIES]]:
+            at = np.unique(row)
+            near = np.isin(m.index, at).all(axis=1)
+            index, coefficient = np.searchsorted(at, m.index[near]), m.coefficient[near]
             for _ in range(8):
-                e = np.zeros(directions.size)
-                e[at] = rng.choice([-1.0, 1.0], at.size)
-                candidates.append(e)
-    for e in candidates:
-        x = np.zeros(n)
-        x[directions] = e
-        value = 0.0
-        for m in energy.higher:
-            if m.degree == 4 and (position[m.index] >= 0).all():
-                value += float(m.coefficient @ np.prod(x[m.index], axis=1))
-        if value < -1e-12:
-            return e, 4
+                signs = rng.choice([-1.0, 1.0], at.size)
+                if float(coefficient @ np.prod(signs[index], axis=1)) < -1e-12:
+                    e = np.zeros(directions.size)
+                    e[position[at]] = signs
+                    return e, 4
     return None
