@@ -26,13 +26,16 @@ from spucc.passes.tiles import SparseLaw, settle
 
 _DENSE = 1500
 """Cells beyond which matrices stay sparse."""
-_THIN = 300
-"""Cells beyond which that holds already where couplers are few."""
+_THIN = 120
+_THIN_DEGREE = 6
+"""Cells beyond which that holds already where there are at most so many parameters a cell."""
 _SWEEP = 60_000
 _REFIT = 400_000
 """Cells up to which tiles are swept, and scales refitted."""
 _LATTICE = 1200
 """Parameters up to which the whole lattice is reduced."""
+_PLANES = 3000
+"""Parameters up to which a full board is decoded as one tile, without reduction."""
 _SMALL = 150
 """Parameters up to which plain numpy reduces in milliseconds, and descent along a basis pays."""
 
@@ -65,7 +68,7 @@ def search(
     Never worse than Jacobi scaling with rounding and the refit of the scales: that is the first candidate.
     """
     thin = sparse.csr_array(matrix)
-    if book.n > _DENSE or (read is None and book.n > _THIN and book.size <= 8 * book.n):
+    if book.n > _DENSE or (read is None and book.n > _THIN and book.size <= _THIN_DEGREE * book.n):
         if members > 1 or method == "exact":
             what = "an ensemble" if members > 1 else "the exact method"
             fail(
@@ -83,8 +86,10 @@ def search(
         pool += closest.candidates(
             book, law, whole, starts[-1], rng, stop=stop, **_budget(book, method, effort)
         )
-    if search_on and method in ("auto", "lll") and read is None and _SMALL < book.size <= 8 * book.n:
-        pool += _tiled(book, thin, starts[-1], effort, stop)
+    if search_on and method in ("auto", "lll") and read is None:
+        few = _SMALL < book.size <= _THIN_DEGREE * book.n
+        if few or _LATTICE < book.size <= _PLANES:
+            pool += _tiled(book, thin, starts[-1], effort, stop, whole=not few)
     if search_on:
         pool = _polished(book, law, pool, stop)
     best = min(pool, key=lambda c: c.kl)
@@ -135,14 +140,22 @@ def _ensemble(
 
 
 def _tiled(
-    book: Codebook, matrix: sparse.csr_array, d: FloatArray, effort: int, stop: Callable[[], bool]
+    book: Codebook,
+    matrix: sparse.csr_array,
+    d: FloatArray,
+    effort: int,
+    stop: Callable[[], bool],
+    *,
+    whole: bool,
 ) -> list[Candidate]:
     """What sweeps of tiles find about the largest scales, with room left for codes to move."""
     law = None if book.levels.continuous.any() else SparseLaw.of(book, matrix)
     if law is None:
         return []
     inner = d * np.exp(-_margin(book))
-    return [Candidate(kl, k, r) for kl, k, r in settle(book, law, inner, effort=effort, stop=stop)][-1:]
+    return [
+        Candidate(kl, k, r) for kl, k, r in settle(book, law, inner, effort=effort, stop=stop, whole=whole)
+    ][-1:]
 
 
 def _margin(book: Codebook) -> float:
@@ -160,7 +173,7 @@ def _budget(book: Codebook, method: str, effort: int) -> dict[str, Any]:
     small = book.size <= _SMALL
     more = 4 if effort > 1 else 1
     return {
-        "bases": (24 if small else 3) * more,
+        "bases": (24 if small else 8 if book.size <= 600 else 3) * more,
         "batch": 8,
         "width": (4 if small else 1) * more,
         "reduce": method != "babai",

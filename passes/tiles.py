@@ -20,6 +20,10 @@ from spucc.passes.codebook import Codebook
 from spucc.passes.takahashi import Selected, factored, logdet, selected_inverse
 
 
+_REDUCED = 1200
+"""Components of one tile up to which its basis is reduced; beyond, nearest planes in the order of stiffness."""
+
+
 @dataclass(frozen=True, eq=False)
 class SparseLaw:
     """A wanted matrix A with the entries of its inverse on the diagonal and at the edges of a book."""
@@ -247,10 +251,10 @@ class _Tile:
         triangle, basis = root[n:, n:], np.eye(mine.size)
         order = np.argsort(np.einsum("ij,ij->j", triangle, triangle), kind="stable")
         basis = basis[:, order]
-        reduced, change = lattice_reduction.reduce(
-            lattice_reduction.triangle_of(triangle[:, order]), compiled=True
-        )
-        basis = basis @ change
+        reduced = lattice_reduction.triangle_of(triangle[:, order])
+        if mine.size <= _REDUCED:
+            reduced, change = lattice_reduction.reduce(reduced, compiled=True)
+            basis = basis @ change
         # Other starts along the flat directions: the scales of the cells, moved by some steps.
         span = 2.0 / max(float(np.median(levels.last - levels.first)), 1.0)
         moves = rng.uniform(-span, span, (batch, n))
@@ -265,11 +269,17 @@ class _Tile:
 
 
 def settle(
-    book: Codebook, law: SparseLaw, d: FloatArray, *, effort: int, stop: Callable[[], bool]
+    book: Codebook,
+    law: SparseLaw,
+    d: FloatArray,
+    *,
+    effort: int,
+    stop: Callable[[], bool],
+    whole: bool = False,
 ) -> Iterator[tuple[float, FloatArray, FloatArray]]:
-    """Ever better (divergence, indices, scales) by sweeps of tiles about scales d."""
+    """Ever better (divergence, indices, scales) by sweeps of tiles about scales d; `whole` makes the board one tile."""
     adjacency = _symmetric(book.n, book.edges, np.zeros(book.n), np.ones(book.edges.shape[0]))
-    tiles = partition(adjacency, 64 if effort > 1 else 32)
+    tiles = [np.arange(book.n)] if whole else partition(adjacency, 64 if effort > 1 else 32)
     halo = 5 * len(tiles[0]) if effort < 2 else 220
     expected = _expected(book, law, d)
     k: FloatArray | None = None
