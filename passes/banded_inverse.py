@@ -18,7 +18,8 @@ from spucc.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Where the entries of a pattern go: the order of the variables, the blocks' size, and for pairs (i, j) of the pattern the block and place in it."""
+    """Where the entries of a pattern go: the order of the variables, the blocks' size, and for pairs (i, j) of
+    the pattern the block and place in it."""
 
     order: IntArray
     size: int
@@ -102,7 +103,8 @@ def factorise(a: sparse.csr_array, at: Frame | None = None) -> Factor | None:
 
 
 def selected_inverse(a: sparse.csr_array) -> sparse.csr_array:
-    """The entries of A⁻¹ on A's pattern, as a symmetric sparse matrix. Raises ValueError when A is not positive definite."""
+    """The entries of A⁻¹ on A's pattern, as a symmetric sparse matrix. Raises ValueError when A is not positive
+    definite."""
     factor = factorise(a)
     if factor is None:
         raise ValueError("the matrix is not positive definite")

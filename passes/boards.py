@@ -28,8 +28,8 @@ def complete(device: Device) -> bool:
 def could_embed(k: sparse.csr_array, device: Device) -> bool:
     """Whether the pattern of K has a chance of a place, with chains of cells for variables where it needs them.
 
-    A board of N cells in a square has a treewidth of about √N (king twice that), and cells spent on chains grow with the
-    model's own. The estimate is from the couplings' count alone; the verdict is `place`'s.
+    A board of N cells in a square has a treewidth of about √N (king twice that), and cells spent on chains grow
+    with the model's own. The estimate is from the couplings' count alone; the verdict is `place`'s.
     """
     n = int(k.shape[0])
     if n > live_cells(device):
@@ -52,8 +52,9 @@ def component_limit(device: Device, n: int) -> int:
 
 
 def could_hold(k: sparse.csr_array, device: Device) -> bool:
-    """Whether the pattern of K is all but sure to find a place: the board is complete; or much larger than K and K sparse; or K falls
-    into components of at most four cells (paths on any lattice, any pattern where the cells of a square see each other)."""
+    """Whether the pattern of K is all but sure to find a place: the board is complete; or much larger than K
+    and K sparse; or K falls into components of at most four cells (paths on any lattice, any pattern where the
+    cells of a square see each other)."""
     n = int(k.shape[0])
     if n > live_cells(device):
         return False

@@ -16,8 +16,10 @@ from spucc.passes.comparison import positive_definite_solve
 def border(p: sparse.csr_array, b: FloatArray, c: float | None = None) -> sparse.csr_array:
     """P [n, n] bordered by the potential b [n]: [n+1, n+1], the new cell last.
 
-    Without `c`, c = 2 bᵀP⁻¹b, which makes the new cell's correlation with the solution 1/√2. The marginal law of x is then N(0, P⁻¹ + μμᵀ Var z),
-    the conditional one given z is untouched. Raises E0510 when P is not positive definite and E0514 when c is too small.
+    Without `c`, c = 2 bᵀP⁻¹b, so that x explains half of z's variance. The marginal law of x is
+    N(0, P⁻¹ + μμᵀ Var z),
+    the conditional one given z is untouched. Raises E0510 when P is not positive definite and E0514 when c is
+    too small.
     """
     mean = positive_definite_solve(p, b)
     if mean is None:

@@ -1,7 +1,8 @@
 """Gaussians on capacitors: the ways of physics §2, cheapest first, each with what it costs the host.
 
-All ways but `split` are linear read-outs x = T y + μ of cells y of precision K = TᵀPT, where K is a network of capacitors: rows
-dominant after scaling, off-diagonals ≤ 0 (of either sign on boards with negative couplers). They differ in what T costs.
+All ways but `split` are linear read-outs x = T y + μ of cells y of precision K = TᵀPT, where K is a network of
+capacitors: rows dominant after scaling, off-diagonals ≤ 0 (of either sign on boards with negative couplers).
+They differ in what T costs.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ ROUNDING_ROOM = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """A way to go: cells of precision K read out by `back`. `multiplications` counts what the host does for one draw beyond one scale
-    factor a variable, `error` the forecast of `forecast.sd_error`, `loss` the KL per variable that the way gives up."""
+    """A way to go: cells of precision K read out by `back`. `multiplications` counts what the host does for one
+    draw beyond one scale factor a variable, `error` the forecast of `forecast.sd_error`, `loss` the KL per
+    variable that the way gives up."""
 
     name: str
     k: sparse.csr_array
@@ -60,7 +62,8 @@ class Way:
 def capacitive(energy: Energy, device: Device, options: Realise, context: Context) -> Outcome:
     """The cheapest allowed way that the board can hold within `sd_error`; if rounding spoils all, the least spoilt.
 
-    Raises E0512 when no allowed way serves, with the certificate; E0513 when those that do need more multiplications than allowed.
+    Raises E0512 when no allowed way serves, with the certificate; E0513 when those that do need more
+    multiplications than allowed.
     """
     p = moments.precision(energy)
     mean = moments.mean(energy, p)
@@ -94,7 +97,8 @@ def ways(
     options: Realise,
     context: Context,
 ) -> Iterator[Way]:
-    """The ways that the mathematics and the user allow, in the order of cost; each is worked out when it is asked for."""
+    """The ways that the mathematics and the user allow, in the order of cost; each is worked out when it is
+    asked for."""
     n, signed = int(p.shape[0]), device.spec.coupling.signed
     if n > live_cells(device):
         return
@@ -108,7 +112,7 @@ def ways(
         if not signed and options.allows("double-cover") and 2 * n <= live_cells(device):
             yield double_cover(p, mean, device)
     if n <= READOUT_LIMIT:
-        found = []
+        found: list[Way | None] = []
         if options.allows("readout"):
             found.append(readout(p, mean, device, options.sd_error))
         if options.allows("charge"):
@@ -123,7 +127,8 @@ def ways(
 
 
 def scaled(p: sparse.csr_array, mean: FloatArray, gauge: FloatArray, device: Device, name: str) -> Way:
-    """x_i = s_i d_i y_i: signs flipped by a gauge s, scaled to dominance by d > 0. Exact, and costs the host nothing."""
+    """x_i = s_i d_i y_i: signs flipped by a gauge s, scaled to dominance by d > 0. Exact, and costs the host
+    nothing."""
     n = int(p.shape[0])
     d = gauge * dominant_scaling(comparison(p))
     flipped = int((gauge < 0).sum())
@@ -210,7 +215,8 @@ def _holds(k: FloatArray, margin: float, signed: bool, device: Device) -> bool:
 
 
 def charge(p: sparse.csr_array, mean: FloatArray, device: Device, signed: bool) -> Way | None:
-    """x = S D⁻¹ K y with K = D S Σ S D: what the charges q = C v of a network show when the covariance Σ is a network (physics §2)."""
+    """x = S D⁻¹ K y with K = D S Σ S D: what the charges q = C v of a network show when the covariance Σ is a
+    network (physics §2)."""
     try:
         sigma = moments.covariance(p)
     except linalg.LinAlgError:
@@ -339,8 +345,8 @@ def _unrealisable(
         return SpuccError(
             Diagnostic(
                 "E0513",
-                f"on `{device.name}` the model takes {dear.multiplications} multiplications of the host for a draw, more than the "
-                f"{options.host_multiplications} allowed",
+                f"on `{device.name}` the model takes {dear.multiplications} multiplications of the host for a draw, "
+                f"more than the {options.host_multiplications} allowed",
                 notes=(f"by the way `{dear.name}`: {dear.note}",),
                 help="allow more with `realise{host-multiplications=…}`, or compile for `resistive-64`",
             )

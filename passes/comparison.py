@@ -1,8 +1,10 @@
-"""What plain capacitors can realise: signs by two-colouring, dominance by the comparison matrix (physics §2, mapping §4).
+"""What plain capacitors can realise: signs by two-colouring, dominance by the comparison matrix (physics §2,
+mapping §4).
 
 The comparison matrix M(P) has P's diagonal and −|P_ij| off it. P can be scaled to diagonal dominance, which is what a
-network of capacitors is, exactly when M is positive definite (P is an H-matrix, the model is walk-summable); it needs no
-negative coupler exactly when the signed graph of P has no cycle with an odd number of repulsive couplings.
+network of capacitors is, exactly when M is positive definite (P is an H-matrix, the model is walk-summable); it
+needs no negative coupler exactly when the signed graph of P has no cycle with an odd number of repulsive
+couplings.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ class Verdict:
     """What is true of a symmetric positive definite P [n, n].
 
     `gauge` [n] is ±1 with s_i s_j P_ij ≤ 0 for all i ≠ j if `balanced`, else ones. `h_matrix` says whether M(P) is
-    positive definite. The certificate `vector` [n]: if `h_matrix`, d > 0 with M d > 0 entrywise; else the Perron vector
-    u ≥ 0 of the scaled comparison matrix, |N| u = ρ u with ρ ≥ 1, which has uᵀ M̃ u ≤ 0. `radius` is ρ (NaN when the model is large and
-    realisable, where it is not needed).
+    positive definite. The certificate `vector` [n]: if `h_matrix`, d > 0 with M d > 0 entrywise; else the
+    Perron vector u ≥ 0 of the scaled comparison matrix, |N| u = ρ u with ρ ≥ 1, which has uᵀ M̃ u ≤ 0. `radius`
+    is ρ (NaN when the model is large and realisable, where it is not needed).
     """
 
     balanced: bool
@@ -73,11 +75,11 @@ def two_colouring(p: sparse.csr_array) -> tuple[bool, FloatArray]:
     return True, frozen(np.where(plus < minus, 1.0, -1.0))
 
 
-def positive_scaling(m: sparse.csr_array, ridge: float = 0.0) -> FloatArray | None:
+def positive_scaling(m: sparse.csr_array) -> FloatArray | None:
     """d > 0 with M d > 0 for a symmetric Z-matrix M, or None when there is none, i.e. M is not positive definite.
 
-    d = A (A M A)⁻¹ 1 with A = diag(M)^(−½), so every row gets the same margin relative to its diagonal's root. Positive
-    pivots of LDLᵀ decide. `ridge` is subtracted from the scaled unit diagonal first: a margin that is asked for.
+    d = A (A M A)⁻¹ 1 with A = diag(M)^(−½), so every row gets the same margin relative to its diagonal's root.
+    Positive pivots of LDLᵀ decide.
     """
     diagonal = m.diagonal()
     if (diagonal <= 0).any():
@@ -85,8 +87,6 @@ def positive_scaling(m: sparse.csr_array, ridge: float = 0.0) -> FloatArray | No
     n = int(m.shape[0])
     a = 1.0 / np.sqrt(diagonal)
     scaled = sparse.csr_array(sparse.diags_array(a) @ m @ sparse.diags_array(a))
-    if ridge:
-        scaled = sparse.csr_array(scaled - ridge * sparse.eye_array(n))
     u = positive_definite_solve(scaled, np.ones(n))
     if u is None or (u <= 0).any() or ((scaled @ u) <= 0).any():
         return None
@@ -108,7 +108,8 @@ def positive_definite_solve(a: sparse.csr_array, b: FloatArray) -> FloatArray | 
 
 
 def ldl(a: sparse.csr_array) -> sparse_linalg.SuperLU | None:
-    """The sparse LDLᵀ of a symmetric A (SuperLU in symmetric mode: U = D Lᵀ), or None when a pivot is not positive."""
+    """The sparse LDLᵀ of a symmetric A (SuperLU in symmetric mode: U = D Lᵀ), or None when a pivot is not
+    positive."""
     try:
         lu = sparse_linalg.splu(
             sparse.csc_array(a),
@@ -136,8 +137,8 @@ def perron(n_matrix: sparse.csr_array) -> tuple[float, FloatArray]:
 
 
 def judge(p: sparse.csr_array) -> Verdict:
-    """The verdict on a symmetric P with a positive diagonal. Costs one sparse LDLᵀ, and an eigenvector when P is not an
-    H-matrix or is small."""
+    """The verdict on a symmetric P with a positive diagonal. Costs one sparse LDLᵀ, and an eigenvector when P
+    is not an H-matrix or is small."""
     balanced, gauge = two_colouring(p)
     d = positive_scaling(comparison(p))
     small = p.shape[0] <= DENSE
@@ -152,7 +153,8 @@ def judge(p: sparse.csr_array) -> Verdict:
 def dominant_scaling(m: sparse.csr_array) -> FloatArray:
     """The d > 0 of `positive_scaling` for a Z-matrix that is known to be positive definite: D M D is row dominant.
 
-    Weakly coupled rows keep Jacobi's scale, nearly critical ones follow the Perron vector (physics §2, u = M⁻¹r with r = 1).
+    Weakly coupled rows keep Jacobi's scale, nearly critical ones follow the Perron vector (physics §2, u = M⁻¹r
+    with r = 1).
     """
     d = positive_scaling(m)
     if d is None:

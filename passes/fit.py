@@ -1,7 +1,8 @@
 """`fit`: dimensionless couplings to the values of the device's components (physics §2, mapping §1, §6).
 
-On capacitors C = D K D with D > 0 chosen freely, since the read-out undoes it: y = D v/√θ, where v are the cells' voltages and
-θ the scale of the noise. The values have to lie in the banks' ranges, strays included, and the voltages within the read-out's swing.
+On capacitors C = D K D with D > 0 chosen freely, since the read-out undoes it: y = D v/√θ, where v are the
+cells' voltages and θ the scale of the noise. The values have to lie in the banks' ranges, strays included, and
+the voltages within the read-out's swing.
 """
 
 from __future__ import annotations

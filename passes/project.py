@@ -54,7 +54,8 @@ class Project(JobPass):
         if not loss <= self.max_kl:
             fail(
                 "E0550",
-                f"`{device.name}` lacks couplers that this model cannot do without: leaving them out costs {loss:.2g} nat a variable",
+                f"`{device.name}` lacks couplers that this model cannot do without: leaving them out costs "
+                f"{loss:.2g} nat a variable",
                 help="a board with more couplers, `realise{ways=readout}`, or `project{max-kl=…}` to accept it",
             )
         return _outcome(placed, found.q, device, loss, job)

@@ -1,12 +1,14 @@
 """The KL projection of a Gaussian onto a pattern of couplings (mapping §2).
 
-Q* = argmin KL(N(0, Σ) ‖ N(0, Q⁻¹)) over Q with the given support. It matches the covariances of Σ on the pattern, so that the losses of this and of what comes
-after add up. In capacitor ("spring") parameters Q = Σ_i g_i e_i e_iᵀ + Σ_e k_e a_e a_eᵀ the objective tr(QΣ) − log det Q has the gradient R_e − r_e
-and the Hessian (a_eᵀ Q⁻¹ a_f)², where R and r are the effective resistances a_eᵀΣa_e and a_eᵀQ⁻¹a_e.
+Q* = argmin KL(N(0, Σ) ‖ N(0, Q⁻¹)) over Q with the given support. It matches the covariances of Σ on the
+pattern, so that the losses of this and of what comes after add up. In capacitor ("spring") parameters Q = Σ_i
+g_i e_i e_iᵀ + Σ_e k_e a_e a_eᵀ the objective tr(QΣ) − log det Q has the gradient R_e − r_e and the Hessian
+(a_eᵀ Q⁻¹ a_f)², where R and r are the effective resistances a_eᵀΣa_e and a_eᵀQ⁻¹a_e.
 
-Newton where the Hessian is small, Newton with conjugate gradients where Q⁻¹ still fits as a dense matrix, L-BFGS in the metric of
-the Hessian's diagonal r_e² on block-tridiagonal factors beyond. Steps are cut back to stay inside the cone. With `springs` also k_e ≥ 0: attractive couplings only, which is
-all that an M-matrix needs, as a scale makes it dominant.
+Newton where the Hessian is small, Newton with conjugate gradients where Q⁻¹ still fits as a dense matrix,
+L-BFGS in the metric of the Hessian's diagonal r_e² on block-tridiagonal factors beyond. Steps are cut back to
+stay inside the cone. With `springs` also k_e ≥ 0: attractive couplings only, which is all that an M-matrix
+needs, as a scale makes it dominant.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """The pattern `edges` [m, 2] and what is wanted on it: variances [n] all 1, effective resistances `wanted` [n + m]."""
+    """The pattern `edges` [m, 2] and what is wanted on it: variances [n] all 1, effective resistances `wanted`
+    [n + m]."""
 
     n: int
     edges: IntArray
@@ -85,7 +88,8 @@ def project_precision(
     tolerance: float = 1e-6,
     evaluations: int | None = None,
 ) -> Projection:
-    """Project N(0, P⁻¹) with a sparse P whose pattern contains the couplings `edges`, or P small enough to be inverted."""
+    """Project N(0, P⁻¹) with a sparse P whose pattern contains the couplings `edges`, or P small enough to be
+    inverted."""
     n = int(p.shape[0])
     if n <= DENSE:
         from spucc.passes.moments import covariance
@@ -133,7 +137,8 @@ def _start(problem: _Problem, cross: FloatArray) -> FloatArray:
 
 
 def _newton(problem: _Problem, w: FloatArray, tolerance: float) -> tuple[FloatArray, float, int]:
-    """Damped Newton; bounded couplings at zero that want to be negative are held there. CG beyond `NEWTON` parameters."""
+    """Damped Newton; bounded couplings at zero that want to be negative are held there. CG beyond `NEWTON`
+    parameters."""
     n, (i, j) = problem.n, problem.edges.T
     count, mismatch = 0, np.inf
     current = _dense_value(problem, w)
@@ -194,7 +199,7 @@ def _newton_step(problem: _Problem, s: FloatArray, gradient: FloatArray, free: I
     try:
         return np.asarray(linalg.cho_solve(linalg.cho_factor(hessian, lower=True), -gradient[free]))
     except linalg.LinAlgError:
-        return -gradient[free] / np.diagonal(hessian)
+        return np.asarray(-gradient[free] / np.diagonal(hessian))
 
 
 def _cg_step(problem: _Problem, s: FloatArray, gradient: FloatArray, free: IntArray) -> FloatArray:
@@ -269,7 +274,8 @@ def _lbfgs(
             new = np.where(problem.bounded, np.maximum(new, 0.0), new)
             found = _sparse_value(problem, new, at)
             count += 1
-            # A step that all but leaves the cone lowers the value and spoils the metric: resistances may grow fourfold.
+            # A step that all but leaves the cone lowers the value but spoils the metric: resistances may grow
+            # fourfold, not more.
             calm = found is not None and float((found[2] / r).max()) < 4.0
             if found is not None and calm and found[0] <= value + 1e-4 * float(gradient @ (new - w)):
                 accepted = True
@@ -294,8 +300,8 @@ _Found = tuple[float, FloatArray, FloatArray]
 def _approach(
     problem: _Problem, w: FloatArray, found: _Found, at: Frame, most: int = 60
 ) -> tuple[FloatArray, _Found, int]:
-    """Steps in log w, which cannot leave the cone while all capacitors are positive: Δ log w_e = (r_e − R_e)/(w_e r_e²), cut to a factor of two,
-    as long as they lower the value."""
+    """Steps in log w, which cannot leave the cone while all capacitors are positive: Δ log w_e = (r_e −
+    R_e)/(w_e r_e²), cut to a factor of two, as long as they lower the value."""
     if not (w > 0).all():
         positive = np.where(w > 0, w, 1e-3 / problem.wanted)
         start = _sparse_value(problem, positive, at)

@@ -1,12 +1,14 @@
 """A sparse linear read-out x = T y whose cells y have a precision K = TᵀPT that capacitors can realise (physics §2).
 
-T is unit upper triangular in an order of the variables. For each pair i < l either T_il is free and K_il = 0 (the pair is the host's: one
-multiplication a draw), or T_il = 0 and the coupling K_il stays on the board. Column l of T, with the host's pairs S, solves the linear system
+T is unit upper triangular in an order of the variables. For each pair i < l either T_il is free and K_il = 0
+(the pair is the host's: one multiplication a draw), or T_il = 0 and the coupling K_il stays on the board.
+Column l of T, with the host's pairs S, solves the linear system
 
     t_iᵀ P t_l = 0 for i ∈ S,   t_l = e_l + Σ_{i ∈ S} T_il e_i.
 
-All pairs to the host is conjugate Gram–Schmidt, the Cholesky read-out with K diagonal; none is K = P. For a dense P every coupling that stays on
-the board saves one multiplication, so each column keeps as many as the board can hold, the weakest first.
+All pairs to the host is conjugate Gram–Schmidt, the Cholesky read-out with K diagonal; none is K = P. For a
+dense P every coupling that stays on the board saves one multiplication, so each column keeps as many as the
+board can hold, the weakest first.
 """
 
 from __future__ import annotations
@@ -32,32 +34,35 @@ TINY = 1e-13
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """x = T y, K = TᵀPT; `multiplications` counts the entries of T off its unit diagonal, `kept` the couplings on the board."""
+    """x = T y, K = TᵀPT; `multiplications` counts the entries of T off its unit diagonal, `kept` the couplings
+    on the board."""
 
     k: FloatArray
     t: FloatArray
 
     @property
     def multiplications(self) -> int:
-        return int(np.count_nonzero(self.t)) - self.t.shape[0]
+        return int(np.count_nonzero(self.t)) - len(self.t)
 
     @property
     def kept(self) -> int:
-        return (int(np.count_nonzero(self.k)) - self.k.shape[0]) // 2
+        return (int(np.count_nonzero(self.k)) - len(self.k)) // 2
 
 
 def search(p: FloatArray, accept: Accept, tile: int = 10**9, trials: int = 6000, orders: int = 4) -> Readout:
-    """The read-out with the fewest multiplications that was found, and among equals with the most couplings on the board.
+    """The read-out with the fewest multiplications that was found, and among equals with the most couplings on
+    the board.
 
-    P [n, n] has a unit diagonal. `orders` of the orders that cost Cholesky least are worked out, with at most `trials` tests of a column;
-    of models beyond `COLUMNS` variables only whole blocks are kept. No component on the board may have more than `tile` cells.
+    P [n, n] has a unit diagonal. `orders` of the orders that cost Cholesky least are worked out, with at most
+    `trials` tests of a column; of models beyond `COLUMNS` variables only whole blocks are kept. No component on
+    the board may have more than `tile` cells.
     """
     if p.shape[0] > COLUMNS:
         least = minimum_degree(p)
         spoilers = peel(p, accept)
         kept = np.concatenate([least[~np.isin(least, spoilers)], spoilers])
-        found = (blocks(p, least, 0), blocks(p, kept, p.shape[0] - spoilers.size))
-        return min(found, key=lambda r: (r.multiplications, -r.kept))
+        closed = (blocks(p, least, 0), blocks(p, kept, p.shape[0] - spoilers.size))
+        return min(closed, key=lambda r: (r.multiplications, -r.kept))
     ranked = sorted(_orders(p, accept), key=lambda o: cholesky_cost(p, o))
     best: Readout | None = None
     for order in ranked[:orders]:
@@ -108,8 +113,8 @@ def greedy(p: FloatArray, order: IntArray, accept: Accept, tile: int, trials: in
 
 
 def _column(left: FloatArray, a: FloatArray, host: IntArray, l: int) -> tuple[FloatArray, FloatArray]:
-    """Column l of T for the host's pairs, and row l of K up to the diagonal. An ill-posed system is answered with NaN, which
-    no board accepts."""
+    """Column l of T for the host's pairs, and row l of K up to the diagonal. An ill-posed system is answered
+    with NaN, which no board accepts."""
     n = a.shape[0]
     column = np.zeros(n)
     column[l] = 1.0
@@ -127,8 +132,9 @@ def _column(left: FloatArray, a: FloatArray, host: IntArray, l: int) -> tuple[Fl
 
 
 def _batches(k: FloatArray, queue: IntArray, tile: int) -> Iterator[tuple[IntArray, bool]]:
-    """What to try to give back together, and whether to halve it when it fails: all of it, then each small component of what is
-    on the board, the largest first, then all pairs again from the weakest. A component of `tile` cells takes no more."""
+    """What to try to give back together, and whether to halve it when it fails: all of it, then each small
+    component of what is on the board, the largest first, then all pairs again from the weakest. A component of
+    `tile` cells takes no more."""
     count, label = csgraph.connected_components(sparse.csr_array(k), directed=False)
     size = np.bincount(label, minlength=count)
     queue = queue[size[label[queue]] < tile]
@@ -151,8 +157,9 @@ def _bordered(k: FloatArray, row: FloatArray, l: int) -> FloatArray:
 
 
 def blocks(p: FloatArray, order: IntArray, rest: int) -> Readout:
-    """The closed form when the first `rest` variables of `order` keep all their couplings among themselves and the host has the
-    others: x_R = y_R − P_RR⁻¹P_RS x_S, x_S = L⁻ᵀ y_S of the Schur complement. O(n³), for models too large for `search`."""
+    """The closed form when the first `rest` variables of `order` keep all their couplings among themselves and
+    the host has the others: x_R = y_R − P_RR⁻¹P_RS x_S, x_S = L⁻ᵀ y_S of the Schur complement. O(n³), for
+    models too large for `search`."""
     n = p.shape[0]
     a = p[np.ix_(order, order)]
     t, k = np.eye(n), np.eye(n)
@@ -183,8 +190,8 @@ def cholesky_cost(p: FloatArray, order: IntArray) -> int:
 
 
 def _orders(p: FloatArray, accept: Accept) -> Iterator[IntArray]:
-    """Orders worth trying: the user's and its reverse, minimum degree both ways, on P and on what is left when the variables that
-    spoil P go last, and a few at random when there are few variables."""
+    """Orders worth trying: the user's and its reverse, minimum degree both ways, on P and on what is left when
+    the variables that spoil P go last, and a few at random when there are few variables."""
     n = p.shape[0]
     natural = np.arange(n)
     yield natural
@@ -202,8 +209,8 @@ def _orders(p: FloatArray, accept: Accept) -> Iterator[IntArray]:
 
 
 def peel(p: FloatArray, accept: Accept) -> IntArray:
-    """Variables without which the board could hold P as it is, those with most weight in the Perron vector first removed;
-    returned in reverse order of removal."""
+    """Variables without which the board could hold P as it is, those with most weight in the Perron vector
+    first removed; returned in reverse order of removal."""
     rest = np.arange(p.shape[0])
     gone: list[int] = []
     while rest.size > 1 and not accept(p[np.ix_(rest, rest)]):

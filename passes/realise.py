@@ -88,7 +88,7 @@ def _refuse(energy: Energy, device: Device) -> None:
             f"cells of the family `{device.family}` cannot hold the Gaussian variable `{energy.label(0)}`",
             help="compile for `ideal`, a capacitive or a resistive device",
         )
-    real, spin, bit = energy.domains
+    _real, spin, bit = energy.domains
     others = np.concatenate([spin, bit])
     if others.size:
         k = int(others.min())

@@ -1,8 +1,9 @@
 """When to read a configured device: settle time, interval and draws from the poles of its circuit (physics §4).
 
-With equal L and R, mode k of the capacitance matrix (eigenvalue c_k) has the poles s = −1/(2Rc_k) ± √(1/(2Rc_k)² − 1/(ℓc_k)), and its voltage the
-autocorrelation e^(−gt)(cos ωt − (g/ω) sin ωt), g = 1/(2Rc_k). The slowest modes are those of high precision. With unequal parts or
-series resistance the poles are those of the 2n-dimensional linear system. A resistive cell network has the real poles −λ_k(G)/C0.
+With equal L and R, mode k of the capacitance matrix (eigenvalue c_k) has the poles s = −1/(2Rc_k) ±
+√(1/(2Rc_k)² − 1/(ℓc_k)), and its voltage the autocorrelation e^(−gt)(cos ωt − (g/ω) sin ωt), g = 1/(2Rc_k). The
+slowest modes are those of high precision. With unequal parts or series resistance the poles are those of the
+2n-dimensional linear system. A resistive cell network has the real poles −λ_k(G)/C0.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _DENSE = 800
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a circuit forgets: `slowest` [1/s] is the least |Re s| of its poles, `ess_per_draw` the effective sample size
-    that one draw at `interval` [s] has for the worst variance."""
+    """How fast a circuit forgets: `slowest` [1/s] is the least |Re s| of its poles, `ess_per_draw` the
+    effective sample size that one draw at `interval` [s] has for the worst variance."""
 
     slowest: float
     interval: float
@@ -49,8 +50,8 @@ def schedule_of(
     """The schedule of a configuration and notes on it.
 
     `rel_error` asks for as many draws as bring the expected relative Frobenius error of the covariance below it:
-    ε = √((1 + r)/N), r = tr(Σ)²/tr(Σ²), N effective draws. `host` is the multiplications for one draw. `back` leads to the user's variables, whose
-    Σ is meant; without it r ≤ n is used.
+    ε = √((1 + r)/N), r = tr(Σ)²/tr(Σ²), N effective draws. `host` is the multiplications for one draw. `back`
+    leads to the user's variables, whose Σ is meant; without it r ≤ n is used.
     """
     paces = [_pace(codes, m, device) for m in range(codes.members)] if codes.n else []
     found = [p for p in paces if p is not None]
@@ -96,11 +97,12 @@ def _pace(codes: Quantized, m: int, device: Device) -> Pace | None:
 
 
 def extremes(matrix: sparse.csr_array) -> FloatArray:
-    """The eigenvalues of a symmetric positive definite matrix; for a large one a bound above the largest and, by inverse
-    iteration, the smallest."""
+    """The eigenvalues of a symmetric positive definite matrix; for a large one a bound above the largest and,
+    by inverse iteration, the smallest."""
     n = int(matrix.shape[0])
     if n <= _DENSE:
-        return np.maximum(np.asarray(linalg.eigvalsh(matrix.toarray())), np.finfo(float).tiny)
+        values: FloatArray = linalg.eigvalsh(matrix.toarray())
+        return np.maximum(values, np.finfo(float).tiny)
     top = sparse_linalg.eigsh(matrix, k=1, which="LA", v0=np.ones(n), tol=1e-3, return_eigenvectors=False)
     low = sparse_linalg.eigsh(
         sparse.csc_array(matrix),
@@ -148,7 +150,8 @@ def resistive_pace(rates: FloatArray, shortest: float) -> Pace:
 
 
 def general_pace(poles: FloatArray, shortest: float) -> Pace:
-    """The pace of any linear system, by the envelope of its slowest pole: a lower bound of the effective sample size."""
+    """The pace of any linear system, by the envelope of its slowest pole: a lower bound of the effective sample
+    size."""
     slowest = float(np.min(-np.real(poles)))
     interval = max(shortest, 1.0 / slowest)
     return Pace(slowest, interval, _effective(np.exp(-slowest * _lags(interval, slowest))))
@@ -165,7 +168,7 @@ def circuit_poles(c: FloatArray, r: FloatArray, l: FloatArray, series: FloatArra
 def _lags(interval: float, slowest: float) -> FloatArray:
     """The lags 1, 2, … draws until a square of the slowest autocorrelation is below 1e-8."""
     count = int(np.clip(np.ceil(9.3 / (slowest * interval)), 1, 4000))
-    return interval * np.arange(1, count + 1)
+    return np.asarray(interval * np.arange(1, count + 1), dtype=np.float64)
 
 
 def _effective(autocorrelation: FloatArray) -> float:

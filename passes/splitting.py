@@ -1,8 +1,9 @@
 """Splitting: a board matrix M ⪰ P, corrected by host noise, samples any P exactly (mapping §3, result 8).
 
-x ← M⁻¹(N x + h + ξ) + η with η ~ N(0, M⁻¹) from the board, ξ ~ N(0, N), N = M − P, keeps N(P⁻¹h, P⁻¹): with B = M⁻¹N the step has the
-covariance B Σ Bᵀ + M⁻¹N M⁻¹ + M⁻¹ = Σ. The covariance error falls by ρ(B)² a sweep, ρ = 1 − λ_min(M⁻¹P). M keeps the attractive
-couplings of P that stand on the pattern; a dropped coupling becomes edge noise |P_ij|(e_i ± r e_j)(…)ᵀ, which makes M dominant.
+x ← M⁻¹(N x + h + ξ) + η with η ~ N(0, M⁻¹) from the board, ξ ~ N(0, N), N = M − P, keeps N(P⁻¹h, P⁻¹): with B =
+M⁻¹N the step has the covariance B Σ Bᵀ + M⁻¹N M⁻¹ + M⁻¹ = Σ. The covariance error falls by ρ(B)² a sweep, ρ = 1
+− λ_min(M⁻¹P). M keeps the attractive couplings of P that stand on the pattern; a dropped coupling becomes edge
+noise |P_ij|(e_i ± r e_j)(…)ᵀ, which makes M dominant.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from spucc.stages import edge_list, symmetric
 
 @dataclass(frozen=True, eq=False)
 class Splitting:
-    """M [n, n], the spectral radius of M⁻¹(M − P), and the sweeps that bring a covariance error below the accuracy asked for."""
+    """M [n, n], the spectral radius of M⁻¹(M − P), and the sweeps that bring a covariance error below the
+    accuracy asked for."""
 
     m: sparse.csr_array
     radius: float
@@ -28,11 +30,11 @@ class Splitting:
 def split(p: sparse.csr_array, signed: bool, room: float = 0.0, accuracy: float = 1e-4) -> Splitting:
     """The best of two splittings: edge noise with scales optimised, and the least multiple of P's diagonal.
 
-    A coupling is kept when the board has its sign (negative ones only if `signed`). M is made dominant with a margin, and multiplied by 1 + `room`
-    so that M − P keeps a margin too. n ≤ 2000 dense.
+    A coupling is kept when the board has its sign (negative ones only if `signed`). M is made dominant with a
+    margin, and multiplied by 1 + `room` so that M − P keeps a margin too. n ≤ 2000 dense.
     """
     best: Splitting | None = None
-    edges, values = edge_list(p)
+    _edges, values = edge_list(p)
     keep = np.ones(values.size, dtype=bool) if signed else values <= 0
     for candidate in (edge_noise(p, keep), edge_noise(p, np.zeros_like(keep)), shifted(p, keep)):
         lifted = sparse.csr_array(candidate * (1 + room))
@@ -51,7 +53,8 @@ def contraction(m: sparse.csr_array, p: sparse.csr_array) -> float:
 
 
 def sweeps_for(radius: float, accuracy: float) -> int:
-    """Sweeps between draws that are kept so that what is left of the last one is below `accuracy` in covariance: ρ^(2s) ≤ accuracy."""
+    """Sweeps between draws that are kept so that what is left of the last one is below `accuracy` in
+    covariance: ρ^(2s) ≤ accuracy."""
     if radius <= 0:
         return 1
     if radius >= 1:
@@ -62,8 +65,8 @@ def sweeps_for(radius: float, accuracy: float) -> int:
 def edge_noise(p: sparse.csr_array, keep: BoolArray, rounds: int = 30) -> sparse.csr_array:
     """M = kept part of P + Σ over dropped pairs of |P_ij| diag(r_ij, 1/r_ij), M ⪰ P for every r > 0, made dominant.
 
-    The ratios r follow from scales w: r_ij = w_j/w_i, w the vector that makes P's slowest mode relative to M as fast as a fixed-point
-    iteration finds.
+    The ratios r follow from scales w: r_ij = w_j/w_i, w the vector that makes P's slowest mode relative to M as
+    fast as a fixed-point iteration finds.
     """
     n = int(p.shape[0])
     edges, values = edge_list(p)

@@ -1,8 +1,8 @@
 """The capacitor network within given ranges that is nearest in KL to a law: the representability floor of a board.
 
-Forward KL of N(0, K⁻¹) to N(0, (D⁻¹ A D⁻¹)⁻¹) is ½[tr(A Σ_D) − log det A + 2 Σ log d_i] + constant, Σ_D = D⁻¹ΣD⁻¹. For fixed D it is
-convex in the capacitors of A, and for fixed A the best D minimises the convex ½ tᵀ(A∘Σ)t − Σ log t_i, t = 1/d (mapping
-§0.2). The two steps alternate; the result is a local minimum.
+Forward KL of N(0, K⁻¹) to N(0, (D⁻¹ A D⁻¹)⁻¹) is ½[tr(A Σ_D) − log det A + 2 Σ log d_i] + constant, Σ_D =
+D⁻¹ΣD⁻¹. For fixed D it is convex in the capacitors of A, and for fixed A the best D minimises the convex ½
+tᵀ(A∘Σ)t − Σ log t_i, t = 1/d (mapping §0.2). The two steps alternate; the result is a local minimum.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _alternate(
     sigma: FloatArray, edges: IntArray, sign: FloatArray, box: Box, d: FloatArray, rounds: int, tight: bool
 ) -> Nearest:
     n = d.size
-    i, j = edges[:, 0], edges[:, 1]
+    i, _j = edges[:, 0], edges[:, 1]
     low = np.concatenate([box.ground_low, box.coupling_low])
     high = np.concatenate([box.ground_high, box.coupling_high])
     high = np.where(
@@ -88,7 +88,8 @@ def matrix(n: int, edges: IntArray, sign: FloatArray, w: FloatArray) -> FloatArr
 def _network_step(
     t: FloatArray, edges: IntArray, sign: FloatArray, w: FloatArray, low: FloatArray, high: FloatArray
 ) -> FloatArray:
-    """min tr(A T) − log det A over the capacitors in [low, high], by L-BFGS-B in units of each one's own curvature."""
+    """min tr(A T) − log det A over the capacitors in [low, high], by L-BFGS-B in units of each one's own
+    curvature."""
     n = t.shape[0]
     i, j = edges[:, 0], edges[:, 1]
 
@@ -118,11 +119,12 @@ def _network_step(
         bounds=bounds,
         options={"maxiter": 300, "maxfun": 600, "ftol": 1e-13, "gtol": 1e-9, "maxcor": 20},
     )
-    return np.clip(np.clip(result.x, bounds.lb, bounds.ub) * unit, low, high)
+    return np.asarray(np.clip(np.clip(result.x, bounds.lb, bounds.ub) * unit, low, high))
 
 
 def scale_step(s: FloatArray, t: FloatArray) -> FloatArray:
-    """min ½ tᵀ S t − Σ log t_i over t > 0 for a positive definite S (A∘Σ, by Schur's product theorem), by damped Newton."""
+    """min ½ tᵀ S t − Σ log t_i over t > 0 for a positive definite S (A∘Σ, by Schur's product theorem), by
+    damped Newton."""
     for _ in range(50):
         gradient = s @ t - 1.0 / t
         hessian = s + np.diag(1.0 / t**2)

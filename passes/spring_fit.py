@@ -108,7 +108,7 @@ def step_error(bank: Bank) -> float:
         return 0.0
     if bank.levels is not None and len(bank.levels) > 1:
         return float(np.sqrt(np.mean(np.diff(np.sort(bank.levels)) ** 2) / 12))
-    return bank.step / np.sqrt(12)
+    return float(bank.step / np.sqrt(12))
 
 
 def _box(device: Device, to_ground: FloatArray, across: FloatArray) -> Box:

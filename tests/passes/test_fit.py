@@ -24,17 +24,17 @@ from spucc.topology import build
 def device(family: Family = Family.CAPACITIVE, **changes: object) -> Device:
     unit = "F" if family is Family.CAPACITIVE else "S"
     top = 1.02e-9 if family is Family.CAPACITIVE else 1.02e-3
-    fields: dict[str, object] = dict(
-        name="board",
-        family=family,
-        topology=TopologySpec(kind="complete", nodes=12),
-        ground=Bank(unit=unit, max=top, bits=8),
-        coupling=Bank(unit=unit, max=top, bits=8, signed=family is Family.RESISTIVE),
-        bias=Bank(unit="A", max=2e-3, bits=11, signed=True) if family is Family.RESISTIVE else None,
-        circuit=Circuit(theta_min=1e-18, theta_max=1e-6),
-        strays=Strays(ground=10e-12 if family is Family.CAPACITIVE else 0.0),
-        adc=Adc(full_scale=4.0),
-    )
+    fields: dict[str, object] = {
+        "name": "board",
+        "family": family,
+        "topology": TopologySpec(kind="complete", nodes=12),
+        "ground": Bank(unit=unit, max=top, bits=8),
+        "coupling": Bank(unit=unit, max=top, bits=8, signed=family is Family.RESISTIVE),
+        "bias": Bank(unit="A", max=2e-3, bits=11, signed=True) if family is Family.RESISTIVE else None,
+        "circuit": Circuit(theta_min=1e-18, theta_max=1e-6),
+        "strays": Strays(ground=10e-12 if family is Family.CAPACITIVE else 0.0),
+        "adc": Adc(full_scale=4.0),
+    }
     fields.update(changes)
     spec = DeviceSpec(**fields)  # type: ignore[arg-type]
     return Device(spec, build(spec.topology))
@@ -86,7 +86,7 @@ def check(k: np.ndarray, d: Device, outcome, tolerance: float = 1e-9) -> None:
     matrix = network(d, value.cell, value.edges, value.ground, value.coupling).toarray()
     mean = np.linalg.solve(matrix, value.bias)
     cov = value.scale * np.linalg.inv(matrix)
-    got_mean, got = back.moments(mean, cov)
+    _got_mean, got = back.moments(mean, cov)
     sigma = np.linalg.inv(k)
     sd = np.sqrt(np.diag(sigma))
     assert np.abs((got - sigma) / np.outer(sd, sd)).max() < tolerance
@@ -177,7 +177,7 @@ def test_nearest_in_the_box_agrees_with_a_direct_minimisation() -> None:
     rng = np.random.default_rng(5)
     k = attractive(rng, 4, 0.02)
     sigma = np.linalg.inv(k)
-    edges, values = edge_list(sparse.csr_array(k))
+    edges, _values = edge_list(sparse.csr_array(k))
     m = edges.shape[0]
     box = spring_scaling.Box(
         np.full(4, 0.2), np.full(4, 1.0), np.zeros(m), np.full(m, 1.0), np.zeros(4), np.zeros(m)
