@@ -351,6 +351,7 @@ class Dense:
             shape = self._shape(src, key, rest)
             src.claim(math.prod(shape))
             return constant(np.zeros(shape))
+        head = src.here()
         words, member = member_of(src.open(key))
         if words[:1] != ["dense"]:
             src.fault("E0609", f"cannot read `{key}`", help="write `dense` and a shape such as 3x4")
@@ -366,6 +367,7 @@ class Dense:
             if array.size == math.prod(shape):
                 array = array.reshape(shape)
         if array.shape != shape:
+            src.goto(head, 0)
             src.fault("E0613", f"`{key}` has {array.size} entries, but its head says {SHAPE.format(shape)}")
         return constant(array)
 
@@ -506,12 +508,14 @@ class Sparse:
         src.expect(key)
         if not src.peek().endswith("{"):
             return self._short(src, key, src.entry(key).split())
+        head = src.here()
         words, member = member_of(src.open(key))
         kind, rest = (words[0], words[1:]) if words else ("", [])
         if kind == "diagonal":
             (n,) = _sizes(src, key, rest, 1)
             data = read_table(src, member, [Column("value")])["value"]
             if data.size != n:
+                src.goto(head, 0)
                 src.fault("E0614", f"`{key}` has {data.size} diagonal entries, but its head says {n}")
             return sparse.csr_array((data.copy(), np.arange(n), np.arange(n + 1)), shape=(n, n))
         if kind not in ("symmetric", "general"):
@@ -521,14 +525,13 @@ class Sparse:
         sizes = _sizes(src, key, rest, 1 if kind == "symmetric" else 2)
         rows, columns = sizes[0], sizes[-1]
         src.claim(rows)
-        opened = src.mark()
         table = read_table(src, member, _TRIPLES)
         i, j, value = table["i"], table["j"], table["value"]
         inside = bool((i >= 0).all() and (j >= 0).all() and (i < rows).all() and (j < columns).all())
         upper = kind == "general" or bool((i <= j).all())
         ahead = (np.diff(i) > 0) | ((np.diff(i) == 0) & (np.diff(j) > 0))
         if not (inside and upper and ahead.all()):
-            src.goto(opened, 0)
+            src.goto(head, 0)
             triangle = " of the upper triangle" if kind == "symmetric" else ""
             src.fault(
                 "E0614",

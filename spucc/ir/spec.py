@@ -72,8 +72,8 @@ class SpecText:
                 out.line(f"| {line}")
 
     def read(self, src: Reader, key: str) -> DeviceSpec:
+        opened = src.here()
         src.open(key)
-        opened = src.mark()
         lines = src.literal()
         try:
             values = tomllib.loads("\n".join([*lines, ""]))

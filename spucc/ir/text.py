@@ -222,6 +222,11 @@ class Reader:
         """The line after the current one, for `goto`."""
         return self._next, self.number + 1
 
+    def here(self) -> tuple[int, int]:
+        """The current line, for `goto`."""
+        self.peek()
+        return self.start, self.number
+
     def goto(self, mark: tuple[int, int], k: int) -> None:
         """Point at the k-th line from a mark, so that a fault names it."""
         self.start, self.number = mark[0], mark[1] + k
@@ -244,7 +249,7 @@ class Reader:
         """Raise a diagnostic at the current line that names the section and quotes the line, which often lies in a zip file."""
         stop = self.text.find("\n", self.start)
         line = self.text[self.start : len(self.text) if stop < 0 else stop].strip()
-        notes = (f"in {self.where}",) if self._path else ()
+        notes: tuple[str, ...] = (f"in {self.where}",) if self._path else ()
         notes += (f"the line is `{line[:100]}`",) if line else ()
         fail(code, title, self.span(), notes=(*notes, *fields.pop("notes", ())), **fields)
 

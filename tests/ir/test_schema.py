@@ -9,7 +9,6 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from spucc.diagnostics import Span
-from spucc.energy import Origin
 from spucc.ir import schema
 from spucc.ir.codec import Many, Record, Rows
 from spucc.stages import Program, State
@@ -26,7 +25,6 @@ for item in schema.QUADRATIC.items:
         CARRIED[item.codec.cls] = tuple(name for part in item.codec.items for name in part.carries)
 CARRIED[State] = ("stage", *(name for item in schema.STATE_ITEMS for name in item.carries))
 CARRIED[Program] = tuple(name for item in schema.PROGRAM_ITEMS for name in item.carries)
-CARRIED[Origin] = tuple(name for name, _ in schema._origin_rows(None).columns)
 
 
 def reachable(start: type) -> set[type]:
