@@ -46,14 +46,14 @@ class Project(JobPass):
             found = project_precision(k, pattern, springs=not signed)
         except (linalg.LinAlgError, ValueError):
             fail(
-                "E0550",
+                "E0535",
                 f"the projection of job `{job.name}` onto the couplers of `{device.name}` did not converge",
                 help="a board with more couplers, or `realise{ways=readout}`, which needs fewer",
             )
         loss = divergence(k, found.q) / placed.n
         if not loss <= self.max_kl:
             fail(
-                "E0550",
+                "E0535",
                 f"`{device.name}` lacks couplers that this model cannot do without: leaving them out costs "
                 f"{loss:.2g} nat a variable",
                 help="a board with more couplers, `realise{ways=readout}`, or `project{max-kl=…}` to accept it",
@@ -65,7 +65,7 @@ def _outcome(placed: Placed, q: sparse.csr_array, device: Device, loss: float, j
     d = positive_scaling(comparison(q)) if device.family.springs else np.ones(placed.n)
     if d is None:
         fail(
-            "E0551",
+            "E0536",
             f"what is nearest to job `{job.name}` on the couplers of `{device.name}` is not a network of capacitors",
             help="`realise{ways=readout}`, or a board without negative couplers",
         )
