@@ -55,6 +55,8 @@ def run_program(
     cannot run the program (E07xx) and for draws that do not fit memory (E0593).
     """
     engine = _backend(backend)
+    if getattr(engine, "trajectories", False):
+        mode = Mode.TRAJECTORY
     schedules = [job.value.schedule for job in program.jobs if isinstance(job.value, Configuration)]
     if samples is None:
         samples = max((s.draws * s.chains for s in schedules), default=1000)

@@ -4,10 +4,12 @@ imported when it is asked for."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from spucc.backend import Backend
 from spucc.device import Family
 from spucc.diagnostics import did_you_mean, fail
+from spucc.stages import Program
 
 
 def _exact() -> Backend:
@@ -22,9 +24,16 @@ def _board_model() -> Backend:
     return BoardModel()
 
 
+def _spice() -> Backend:
+    from spucc.targets.spice import Spice
+
+    return Spice()
+
+
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "exact": _exact,
     "board-model": _board_model,
+    "spice": _spice,
 }
 
 
@@ -42,3 +51,12 @@ def load_backend(name: str) -> Backend:
         near = did_you_mean(name, BACKENDS) or f"the backends are {', '.join(sorted(BACKENDS))}"
         fail("E0727", f"there is no backend `{name}`", help=near)
     return BACKENDS[name]()
+
+
+def emit_spice(program: Program, path: Path | None = None, *, seed: int = 0) -> str:
+    """A program as a SPICE netlist, with its noise beside `path` when that is given:
+    `spucc.targets.spice`."""
+    from spucc.targets.spice import emit_spice as emit
+    from spucc.targets.spice import write_spice
+
+    return emit(program, seed=seed) if path is None else write_spice(program, path, seed=seed)

@@ -24,7 +24,7 @@ from spucc.diagnostics import fail
 from spucc.readback import HostLoop
 from spucc.stages import Configuration, Job, Program, Schedule
 from spucc.targets.circuits import Board
-from spucc.targets.exact import Ensemble, Reader, chunks, configuration_of
+from spucc.targets.exact import Ensemble, Reader, chunks, configuration_of, taken_before
 from spucc.targets.law import cells, settled
 from spucc.targets.netlist import Load, currents, load, netlist
 from spucc.targets.netlist_check import verify_netlist
@@ -210,7 +210,7 @@ def _reader(
     codes = configuration.codes
     needed = Reader.sweeps_before(configuration, end)
     loads = [load(codes, m, device, job.target, "n") for m in range(codes.members)]
-    counts = Ensemble(codes, [None] * codes.members).before(needed)  # type: ignore[list-item]
+    counts = np.array([needed]) if codes.members == 1 else taken_before(codes, needed)
     members = []
     for m, one in enumerate(loads):
         place = folder / str(m)
@@ -221,7 +221,9 @@ def _reader(
     looped = any(isinstance(b, HostLoop) for b in configuration.readback)
     laws = [cells(one.board) for one in loads] if looped else []
     host = Streams(request.seed, job.name, _HOST)
-    return Reader(configuration, Ensemble(codes, members), laws, host, request.chains, None)
+    return Reader(
+        configuration, Ensemble(codes, members, taken_before(codes, 0)), laws, host, request.chains, None
+    )
 
 
 def emit_spice(

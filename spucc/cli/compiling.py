@@ -151,7 +151,8 @@ def compile_command(program: str, **options: Any) -> None:
     if emit == "spice":
         from spucc.targets import emit_spice
 
-        _out(emit_spice(program_of(state, pipeline)), output)
+        place = None if output is None else Path(output)
+        _out(emit_spice(program_of(state, pipeline), place, seed=options["seed"]), output)
         return
     if options["report_file"]:
         from spucc.report import write_report

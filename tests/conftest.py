@@ -1,0 +1,15 @@
+"""Tests that need ngspice run wherever it is; where it has to be (`SPUCC_REQUIRE_NGSPICE`, set by CI) its absence fails them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("spice") and shutil.which("ngspice") is None:
+        if os.environ.get("SPUCC_REQUIRE_NGSPICE"):
+            pytest.fail("ngspice is not installed, and SPUCC_REQUIRE_NGSPICE says that it has to be")
+        pytest.skip("ngspice is not installed")
