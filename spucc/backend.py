@@ -129,25 +129,45 @@ def block_length(width: int) -> int:
     return 1 << max(0, (_BLOCK // max(width, 1)).bit_length() - 1)
 
 
+class Normals:
+    """Standard normal numbers of the draws of all chains, `width` a draw, whatever was asked for before;
+    quickest where each stretch starts where the last one ended."""
+
+    def __init__(self, streams: Streams, chains: int, width: int, dtype: str = "float64") -> None:
+        self._streams, self._chains, self._width = streams, chains, width
+        self._dtype: Any = np.dtype(dtype)
+        self._open: list[np.random.Generator] = []
+        self._at = -1
+
+    def take(self, first: int, count: int) -> NDArray[Any]:
+        """Numbers [chains, count, width] of draws first … first + count − 1."""
+        values: NDArray[Any] = np.empty((self._chains, count, self._width), dtype=self._dtype)
+        length = block_length(self._width)
+        going_on, left = first == self._at, self._open
+        self._open = []
+        for chain in range(self._chains):
+            done = 0
+            rng = left[chain] if going_on and left else None
+            while done < count:
+                block, skip = divmod(first + done, length)
+                if rng is None or skip == 0:
+                    rng = self._streams.at(chain, block)
+                    if skip:
+                        rng.standard_normal((skip, self._width), dtype=self._dtype)
+                take = min(length - skip, count - done)
+                rng.standard_normal(dtype=self._dtype, out=values[chain, done : done + take])
+                done += take
+            if rng is not None:
+                self._open.append(rng)
+        self._at = first + count
+        return values
+
+
 def normals(
     streams: Streams, chains: int, first: int, count: int, width: int, dtype: str = "float64"
 ) -> NDArray[Any]:
-    """Standard normal numbers [chains, count, width] of draws first … first + count − 1, whatever was asked
-    before."""
-    kind: Any = np.dtype(dtype)
-    values: NDArray[Any] = np.empty((chains, count, width), dtype=kind)
-    length = block_length(width)
-    for chain in range(chains):
-        done = 0
-        while done < count:
-            block, skip = divmod(first + done, length)
-            rng = streams.at(chain, block)
-            if skip:
-                rng.standard_normal((skip, width), dtype=kind)
-            take = min(length - skip, count - done)
-            rng.standard_normal(dtype=kind, out=values[chain, done : done + take])
-            done += take
-    return values
+    """One stretch of `Normals`."""
+    return Normals(streams, chains, width, dtype).take(first, count)
 
 
 def members_of(weight: FloatArray, first: int, count: int) -> IntArray:

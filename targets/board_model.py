@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spucc.arrays import BoolArray, FloatArray, frozen
-from spucc.backend import Chunk, Progress, Request, Streams, normals, silent
+from spucc.backend import Chunk, Normals, Progress, Request, Streams, silent
 from spucc.device import Adc, Bank, Calibration, Dead, Device
 from spucc.diagnostics import fail
 from spucc.stages import Configuration, Job, Quantized
@@ -160,7 +160,7 @@ class RealCircuits(Circuits):
         circuit, tau = self._true[m][0], self._spec.noise.update_interval
         if not tau or not circuit.n:
             return stepper(circuit, interval, settle, dtype)
-        # The converter and the noise source share a clock.
+        # Draws are whole numbers of updates apart.
         _small_enough(circuit)
         linear = system(circuit)
         f, q, _ = updated(linear, tau, self._spec.noise.hold)
@@ -196,18 +196,22 @@ class Converted:
     drift: float
     interval: float
     streams: Streams
+    _noise: Normals | None = None
 
     def take(self, first: int, count: int) -> NDArray[Any]:
         shown = self.source.take(first, count)
         if self.drift:
-            shown = shown * self._gain(first, count, shown.shape[0])[:, :, None].astype(shown.dtype)
+            gain = self._gain(first, count, shown.shape[0])[:, :, None]
+            shown = np.asarray(shown * gain.astype(shown.dtype))
         if self.alive.all():
             y = shown
         else:
             y = np.zeros((*shown.shape[:2], self.alive.size), dtype=shown.dtype)
             y[:, :, self.alive] = shown
         if self.adc.noise:
-            y = y + self.adc.noise * normals(self.streams, y.shape[0], first, count, y.shape[2], str(y.dtype))
+            if self._noise is None:
+                self._noise = Normals(self.streams, y.shape[0], y.shape[2], str(y.dtype))
+            y = np.asarray(y + self.adc.noise * self._noise.take(first, count))
         return digitised(y, self.adc)
 
     def _gain(self, first: int, count: int, chains: int) -> FloatArray:

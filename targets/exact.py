@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spucc.arrays import IntArray
-from spucc.backend import Chunk, Mode, Progress, Request, Streams, members_of, normals, silent
+from spucc.arrays import FloatArray, IntArray
+from spucc.backend import Chunk, Mode, Normals, Progress, Request, Streams, members_of, silent
 from spucc.device import Device
 from spucc.diagnostics import fail
 from spucc.readback import Affine, HostLoop, ReadBack
@@ -47,18 +47,17 @@ class IndependentCells:
     def __init__(self, law: Gaussian, streams: Streams, chains: int, dtype: str) -> None:
         self._factor = law.factor_of(dtype)
         self._mean = law.mean.astype(dtype) if law.mean.any() else None
-        self._streams, self._chains, self._dtype = streams, chains, dtype
+        self._normals = Normals(streams, chains, law.n, dtype)
+        self._chains, self._dtype = chains, dtype
 
     def take(self, first: int, count: int) -> NDArray[Any]:
         tile, n = self._factor.tile, self._factor.n
         low, high = first // tile * tile, -(-(first + count) // tile) * tile
         if (low, high) == (first, first + count):
-            z = normals(self._streams, self._chains, first, count, n, self._dtype)
+            z = self._normals.take(first, count)
         else:
             z = np.zeros((self._chains, high - low, n), dtype=self._dtype)
-            z[:, first - low : first - low + count] = normals(
-                self._streams, self._chains, first, count, n, self._dtype
-            )
+            z[:, first - low : first - low + count] = self._normals.take(first, count)
         y = self._factor.colour(z.reshape(-1, n)).reshape(z.shape)[:, first - low : first - low + count]
         if self._mean is not None:
             y += self._mean
@@ -170,7 +169,7 @@ class Reader:
         at = [k for k, b in enumerate(backs) if isinstance(b, HostLoop)]
         if len(at) > 1:
             fail("E0722", "a job with more than one host loop cannot run")
-        self._source, self._chains, self._streams = source, chains, streams
+        self._source, self._chains = source, chains
         self._outer = backs[: at[0]] if at else ()
         self._inner = backs[at[0] + 1 :] if at else backs
         loop = backs[at[0]] if at else None
@@ -187,6 +186,7 @@ class Reader:
                 known = corrected(known, back)
             self._sweeps.append(Sweep(self._loop, known))
         n = self._sweeps[0].width
+        self._numbers = Normals(streams, chains, n)
         self._x = np.zeros((chains, n)) if state is None else state
         self._fresh = state is None
 
@@ -202,28 +202,31 @@ class Reader:
             for back in reversed(self._inner):
                 y = apply(back, y)
             return y
-        if self._fresh and first == 0:
-            self._sweep(0, self._warm)
+        sweeps = self._loop.sweeps
+        if self._fresh:
+            self._sweep(0, self._warm, self._warm)
             self._fresh = False
-        kept = np.empty((self._chains, count, self._x.shape[1]))
-        for k in range(count):
-            self._sweep(self._warm + (first + k) * self._loop.sweeps, self._loop.sweeps)
-            kept[:, k] = self._x
-        out: NDArray[Any] = kept
+        out: NDArray[Any] = self._sweep(self._warm + first * sweeps, count * sweeps, sweeps)
         for back in reversed(self._outer):
             out = apply(back, out)
         return out
 
-    def _sweep(self, first: int, count: int) -> None:
-        for low in range(first, first + count, 1024):
-            here = min(1024, first + count - low)
-            eta = self._source.take(low, here)
+    def _sweep(self, first: int, count: int, each: int) -> FloatArray:
+        """`count` sweeps from number `first` on; the host's x after every `each` of them, [chains, count //
+        each, n]."""
+        kept = np.empty((self._chains, count // each, self._x.shape[1]))
+        for low in range(0, count, 4096):
+            here = min(4096, count - low)
+            eta = self._source.take(first + low, here)
             for back in reversed(self._inner):
                 eta = apply(back, eta)
-            z = normals(self._streams, self._chains, low, here, self._x.shape[1])
-            who = members_of(self._source.codes.weight, low, here)
+            z = self._numbers.take(first + low, here)
+            who = members_of(self._source.codes.weight, first + low, here)
             for t in range(here):
                 self._x = self._sweeps[who[t]](self._x, eta[:, t], z[:, t])
+                if (low + t + 1) % each == 0:
+                    kept[:, (low + t) // each] = self._x
+        return kept
 
     @property
     def state(self) -> NDArray[Any]:

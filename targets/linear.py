@@ -178,25 +178,43 @@ def updated(linear: Linear, tau: float, hold: str) -> tuple[FloatArray, FloatArr
     """F, Q of one update interval τ of noise that is not white, and the number of states that stand before
     the circuit's.
 
-    `held`: the current √(1/τ) B ξ_k over the whole interval. `linear`: from ξ_k to ξ_(k+1) in a straight
-    line; then the states are (ξ, x). Exact (physics §5).
+    `held`: the current B ξ_k/√τ over the whole interval, states (ξ_k, x). `linear`: in a straight line from
+    ξ_k to ξ_(k+1), states (ξ_k, ξ_(k+1), x). Both exact. The states are those at the Gauss point τ(1 −
+    1/√3)/2 of each interval, where the variance is its mean over the interval to third order: a converter
+    that runs on a clock of its own sees that mean (physics §5).
     """
     d, w = linear.noise.shape
     if hold not in ("held", "linear"):
         fail("E0720", f"noise cannot be updated in the way `{hold}`", help="the ways are held and linear")
     assert_stable(linear)
+    at = 0.5 * (1.0 - 1.0 / np.sqrt(3.0))
+    f1, c1, r1 = _response(linear, at * tau)
+    f2, c2, r2 = _response(linear, (1.0 - at) * tau)
+    # Ramps of unit slope in τ, currents in 1/√τ.
+    c1, c2, r1, r2 = (x / np.sqrt(tau) for x in (c1, c2, at * r1, (1.0 - at) * r2))
+    if hold == "held":
+        f = np.zeros((w + d, w + d))
+        f[w:, :w], f[w:, w:] = f1 @ c2, f1 @ f2
+        kick = np.concatenate([np.eye(w), c1])
+        return f, kick @ kick.T, w
+    f = np.zeros((2 * w + d, 2 * w + d))
+    f[:w, w : 2 * w] = np.eye(w)
+    f[2 * w :, :w] = f1 @ ((1.0 - at) * c2 - r2)
+    f[2 * w :, w : 2 * w] = f1 @ (at * c2 + r2) + c1 - r1
+    f[2 * w :, 2 * w :] = f1 @ f2
+    kick = np.concatenate([np.zeros((w, w)), np.eye(w), r1])
+    return f, kick @ kick.T, 2 * w
+
+
+def _response(linear: Linear, t: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """exp(−A t), and what a constant current B, and one that grows from 0 to B, leave in x after a time t."""
+    d, w = linear.noise.shape
     block = np.zeros((d + 2 * w, d + 2 * w))
-    block[:d, :d] = -linear.drift * tau
-    block[:d, d : d + w] = linear.noise * np.sqrt(tau)
+    block[:d, :d] = -linear.drift * t
+    block[:d, d : d + w] = linear.noise * t
     block[d : d + w, d + w :] = np.eye(w)
     exp = linalg.expm(block)
-    f, constant, ramp = exp[:d, :d], exp[:d, d : d + w], exp[:d, d + w :]
-    if hold == "held":
-        return f, constant @ constant.T, 0
-    big_f = np.zeros((w + d, w + d))
-    big_f[w:, :w], big_f[w:, w:] = constant - ramp, f
-    kick = np.concatenate([np.eye(w), ramp])
-    return big_f, kick @ kick.T, w
+    return exp[:d, :d], exp[:d, d : d + w], exp[:d, d + w :]
 
 
 def stationary(linear: Linear) -> FloatArray:
