@@ -15,7 +15,8 @@ from spucc.energy import Domain
 from spucc.grammar.arithmetic import as_poly, quoted
 from spucc.grammar.checks import cholesky
 from spucc.grammar.context import Added, Carried
-from spucc.grammar.distributions import Law, add_gaussian, plain, square_sum, symmetric_matrix, vector
+from spucc.grammar.fields import add_gaussian
+from spucc.grammar.laws import Law, plain, square_sum, symmetric_matrix, vector
 from spucc.grammar.poly import Poly
 from spucc.grammar.values import CannotBatchError, Const, Random, describe, number_of
 

@@ -345,8 +345,7 @@ def _call(ctx: Context, node: tree.Call) -> Value:
     return call(ctx, node)
 
 
-# --- loops
-# ---------------------------------------------------------------------------------------------------------
+# --- loops ---
 
 
 def turns(

@@ -66,8 +66,7 @@ def _text(raw: bytes, name: str) -> str:
         fail("E0310", f"`{name}` is not UTF-8 text (byte {error.start})")
 
 
-# --- tables
-# ----------------------------------------------------------------------------------------------------------
+# --- tables ---
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +140,7 @@ def numeric_table(t: Table, columns: tuple[int, ...] | None = None) -> Array:
     fail("E0310", f"`{t.name}` is not a table of numbers")
 
 
-# --- NumPy
-# -----------------------------------------------------------------------------------------------------------
+# --- NumPy ---
 
 
 def npy(raw: bytes, name: str) -> Array:
@@ -218,8 +216,7 @@ class Archive:
             fail("E0310", f"`{label}` cannot be read: {str(error)[:200]}")
 
 
-# --- JSON
-# ------------------------------------------------------------------------------------------------------------
+# --- JSON ---
 
 
 def parse_json(raw: bytes, name: str) -> Any:
@@ -341,8 +338,7 @@ def gset(raw: bytes, name: str) -> Graph:
     return checked_graph(int(n), rows, name)
 
 
-# --- MatrixMarket
-# ----------------------------------------------------------------------------------------------------
+# --- MatrixMarket ---
 
 
 def mtx(raw: bytes, name: str) -> Value:

@@ -13,9 +13,10 @@ from spucc.energy import Domain
 from spucc.grammar import tree
 from spucc.grammar.arithmetic import batch_of, binary, broadcast, constant, full, numeric, quoted
 from spucc.grammar.context import Added, Context, Declared, Fixed, Scope
-from spucc.grammar.distributions import as_random, tilde, unrolled
+from spucc.grammar.distributions import tilde
 from spucc.grammar.evaluate import evaluate, located, truths, turns
-from spucc.grammar.functions import BUILTINS
+from spucc.grammar.functions import BUILTINS, load_all
+from spucc.grammar.laws import as_random, unrolled
 from spucc.grammar.poly import Poly
 from spucc.grammar.types import constant_type, shape_of
 from spucc.grammar.values import (
@@ -151,6 +152,7 @@ def _param(ctx: Context, node: tree.Param) -> None:
 def _function(ctx: Context, node: tree.Function) -> None:
     _top_level(ctx, node, "a function")
     name = node.name.id
+    load_all()
     if name in BUILTINS:
         fail("E0225", f"`{name}` is a function of the language", node.name.span, help="choose another name")
     if name in ctx.functions:
@@ -245,8 +247,7 @@ def _temperature(ctx: Context, node: tree.Temperature) -> None:
     ctx.temperature = (t, node.span)
 
 
-# --- blocks
-# ----------------------------------------------------------------------------------------------------------
+# --- blocks ---
 
 
 def _for(ctx: Context, node: tree.For) -> None:
@@ -257,7 +258,8 @@ def _for(ctx: Context, node: tree.For) -> None:
     except CannotBatchError as reason:
         if ctx.batch is not None:
             raise
-        for gathered, mark in zip((ctx.effects, ctx.diagnostics, ctx.declared, ctx.queries), marks):
+        lists: tuple[list[Any], ...] = (ctx.effects, ctx.diagnostics, ctx.declared, ctx.queries)
+        for gathered, mark in zip(lists, marks):
             del gathered[mark:]
         _loop_by_turns(ctx, node, names, reason)
 
