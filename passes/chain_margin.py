@@ -25,23 +25,27 @@ _SHARP = 12.0
 """The largest value of a bank is taken as a norm of this power, which is smooth."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rounding:
-    """Largest value and step of the coupling and of the self bank."""
+    """Largest value and step of the coupling and of the self bank, and what every cell [cells] has to ground at least: strays
+    and the bank's least value. A ground below its floor is as wrong as one that was rounded by the difference."""
 
     top_c: float
     step_c: float
     top_g: float
     step_g: float
+    floor_g: FloatArray
 
     @staticmethod
-    def of(coupling: Bank, ground: Bank) -> Rounding:
-        return Rounding(*_range(coupling), *_range(ground))
+    def of(coupling: Bank, ground: Bank, stray: FloatArray) -> Rounding:
+        """`stray` [cells], in the unit of the bank."""
+        least = ground.min if ground.levels is None else ground.levels[0]
+        return Rounding(*_range(coupling), *_range(ground), stray + least)
 
     def loss(self, network: Network, reading: Reading) -> float:
         """The expected KL per variable."""
         _, unit, total = _parts(self, network, reading)
-        return unit**2 * total / (48 * reading.T.shape[0])
+        return float(unit**2 * total / (48 * reading.T.shape[0]))
 
     def cost(self, network: Network, reading: Reading) -> float:
         """The KL per variable before rounding and what rounding is expected to add."""
@@ -81,12 +85,27 @@ def _parts(rounding: Rounding, network: Network, reading: Reading) -> tuple[Floa
         np.add.at(G, i, 4 * rounding.step_c**2 * (q2[:, None] * P + pq[:, None] * Q))
         np.add.at(G, j, 4 * rounding.step_c**2 * (p2[:, None] * Q + pq[:, None] * P))
         g = network.matrix().diagonal()
-    G += 4 * rounding.step_g**2 * size[:, None] * U
-    total = rounding.step_c**2 * of_c + rounding.step_g**2 * float((size**2).sum())
-    unit = max(
-        float(np.abs(network.coupling).max(initial=0)) / rounding.top_c, float(np.abs(g).max(initial=0)) / rounding.top_g
-    )
-    return G, unit, total
+    unit = np.exp(_log_unit(rounding, network.coupling, g)[0])
+    error = rounding.step_g**2 + 12 * _missing(rounding, g, unit) ** 2
+    G += 4 * (error * size)[:, None] * U
+    total = rounding.step_c**2 * of_c + float(error @ size**2)
+    return G, float(unit), total
+
+
+def _missing(rounding: Rounding, g: FloatArray, unit: float) -> FloatArray:
+    """By how much each ground, in units of the bank, is below its floor."""
+    return np.maximum(rounding.floor_g - g / unit, 0.0)
+
+
+def _log_unit(rounding: Rounding, coupling: FloatArray, g: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+    """The logarithm of the dimensionless value of 1 of the bank, when the largest value (as a smooth norm) is at the end of
+    its range, and its derivatives by coupling and self value."""
+    c, d = np.abs(coupling) / rounding.top_c, np.abs(g) / rounding.top_g
+    top = max(c.max(initial=0.0), d.max(initial=0.0))
+    power = float(((c / top) ** _SHARP).sum() + ((d / top) ** _SHARP).sum())
+    by_c = (c / top) ** (_SHARP - 1) / (top * rounding.top_c * power) * np.sign(coupling)
+    by_g = (d / top) ** (_SHARP - 1) / (top * rounding.top_g * power) * np.sign(g)
+    return float(np.log(top) + np.log(power) / _SHARP), by_c, by_g
 
 
 def _gradient(
@@ -94,7 +113,7 @@ def _gradient(
 ) -> tuple[float, FloatArray, FloatArray]:
     """f = log(unit² Σ…) with a smooth unit, and its derivatives by the relative changes of `Jacobian`, where dT = 0."""
     U, (i, j), m = reading.U, network.edges.T, network.edges.shape[0]
-    G, _, total = _parts(rounding, network, reading)
+    G, unit, total = _parts(rounding, network, reading)
     # dU = −K⁻¹ dK U + K⁻¹ dW L T
     H = solve_cells(network.matrix(), G / total)
     assert H is not None, "the reading shows that K is positive definite"
@@ -104,17 +123,14 @@ def _gradient(
     of_weight = np.einsum("kn,kn->k", H, (L @ reading.T)[network.chain])
     average = np.bincount(network.chain, network.weight * of_weight)[network.chain]
     d_phi = (network.weight * (of_weight - average))[jacobian.several]
-    # The smooth largest value.
-    c = np.abs(network.coupling) / rounding.top_c
     raw = network.ground if network.positive else network.matrix().diagonal()
-    g = np.abs(raw) / rounding.top_g
-    top = max(c.max(initial=0.0), g.max())
-    power = float(((c / top) ** _SHARP).sum() + ((g / top) ** _SHARP).sum())
-    log_unit = np.log(top) + np.log(power) / _SHARP
-    by_c = (c / top) ** (_SHARP - 1) / (top * rounding.top_c * power) * np.sign(network.coupling)
-    by_g = (g / top) ** (_SHARP - 1) / (top * rounding.top_g * power) * np.sign(raw)
-    d_c += 2 * (by_c if network.positive else by_c + by_g[i] + by_g[j])
-    d_g += 2 * by_g
+    log_unit, by_c, by_g = _log_unit(rounding, network.coupling, raw)
+    # What is missing to the floors falls with the ground and grows as the unit gets larger.
+    pull = 24 * _missing(rounding, raw, unit) * np.einsum("kn,kn->k", U, U) ** 2 / (unit * total)
+    share = 2 + float(pull @ raw)
+    by_g = share * by_g - pull
+    d_c += share * by_c if network.positive else share * by_c + by_g[i] + by_g[j]
+    d_g += by_g
     scaled = np.concatenate([d_c, d_g]) * np.concatenate([jacobian.by_c, jacobian.by_g])
     assert scaled.size == m + network.ground.size
     return float(np.log(total) + 2 * log_unit), scaled, d_phi
@@ -130,9 +146,9 @@ def relax(
     gain: float = 2e-4,
 ) -> tuple[Network, Reading]:
     """Chains near the given ones with the least expected loss to rounding; stops when ten steps gain less than 10·`gain` of
-    it. On the way the residual stays near what it is at the start, or 1e-3; at the end the chains are made as exact as they
+    it. On the way the residual stays near what it is at the start, or 1e-5; at the end the chains are made as exact as they
     can be without raising the cost much."""
-    bound = max(1.05 * reading.residual, 1e-3)
+    bound = max(1.05 * reading.residual, 1e-5)
     length = 0.3
     before: tuple[FloatArray, FloatArray] | None = None
     history: list[float] = []
@@ -161,11 +177,13 @@ def relax(
             step = min(length, 0.7 / size)
             trial = jacobian.move(network, step * direction[: v.size], step * direction[v.size :])
             tuned = tune(trial, L, iterations=4, goal=bound)
-            if tuned is not None and tuned[1].residual <= 1.01 * bound:
-                if _value(rounding, *tuned) < f + 1e-3 * step * fall:
-                    break
+            if tuned is None or tuned[1].residual > 1.01 * bound:
+                tuned = None
+            elif _value(rounding, *tuned) < f + 1e-3 * step * fall:
+                break
             length = 0.35 * step
-        else:
+            tuned = None
+        if tuned is None:
             break
         network, reading = tuned
         before = slope, direction
@@ -178,8 +196,5 @@ def relax(
 
 def _value(rounding: Rounding, network: Network, reading: Reading) -> float:
     """f of `_gradient` without its derivatives."""
-    _, _, total = _parts(rounding, network, reading)
-    raw = network.ground if network.positive else network.matrix().diagonal()
-    values = np.concatenate([np.abs(network.coupling) / rounding.top_c, np.abs(raw) / rounding.top_g])
-    top = float(values.max())
-    return float(np.log(total) + 2 * (np.log(top) + np.log(((values / top) ** _SHARP).sum()) / _SHARP))
+    _, unit, total = _parts(rounding, network, reading)
+    return float(np.log(total) + 2 * np.log(unit))

@@ -116,10 +116,12 @@ def solve_cells(K: sparse.csc_array, B: FloatArray) -> FloatArray | None:
         return None
     if (lu.U.diagonal() <= 0).any():
         return None
-    return np.asarray(lu.solve(B))
+    return np.asarray(lu.solve(B), dtype=np.float64)
 
 
-def tune(network: Network, L: FloatArray, iterations: int = 40, goal: float = 1e-9) -> tuple[Network, Reading] | None:
+def tune(
+    network: Network, L: FloatArray, iterations: int = 40, goal: float = 1e-9
+) -> tuple[Network, Reading] | None:
     """The network with its read-out's residual ‖T − I‖ brought below `goal`, or as low as it gets; None when the start is not
     positive definite."""
     reading = read(network, L)
@@ -174,7 +176,7 @@ class Jacobian:
     def forward(self, v: FloatArray, w: FloatArray) -> FloatArray:
         """dT of relative changes `v` (couplings, then grounds) and `w` (φ of the cells of true chains)."""
         cross = self.A.T @ (w[:, None] * self.B)
-        return self.V.T @ (v[:, None] * self.V) - (cross + cross.T)
+        return np.asarray(self.V.T @ (v[:, None] * self.V) - (cross + cross.T))
 
     def adjoint(self, S: FloatArray) -> tuple[FloatArray, FloatArray]:
         v = np.einsum("kn,kn->k", self.V @ S, self.V)
@@ -227,7 +229,10 @@ class Jacobian:
             coupling = network.coupling * np.exp(np.clip(v[: self.m], -1, 1))
             ground = network.ground * np.exp(np.clip(v[self.m :], -1, 1))
         else:
-            coupling, ground = network.coupling + v[: self.m] * self.by_c, network.ground + v[self.m :] * self.by_g
+            coupling, ground = (
+                network.coupling + v[: self.m] * self.by_c,
+                network.ground + v[self.m :] * self.by_g,
+            )
         raw = network.weight * np.exp(np.clip(phi, -1, 1))
         total = np.bincount(network.chain, raw)
         return replace(network, coupling=coupling, ground=ground, weight=raw / total[network.chain])

@@ -14,9 +14,10 @@ from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Device
+from spucc.energy import Domain
 from spucc.passes.chains import Chains
 from spucc.readback import Affine, Majority, ReadBack
-from spucc.stages import Couplings, Domain, Placed
+from spucc.stages import Couplings, Placed
 
 _STRENGTH = 8.0
 """κ of the start in units of the variable's own K_ii; `embed` chooses the final strengths."""
@@ -40,7 +41,10 @@ def chained(couplings: Couplings, chains: Chains, device: Device) -> tuple[Place
     key = np.minimum(i, j) * n + np.maximum(i, j)
     _, which, count = np.unique(key, return_inverse=True, return_counts=True)
     coupling = -wanted / count[which]
-    load = np.bincount(edges[:, 0], np.abs(coupling), cell.size) + np.bincount(edges[:, 1], np.abs(coupling), cell.size)
+    size = np.abs(coupling)
+    load = np.asarray(
+        np.bincount(edges[:, 0], size, cell.size) + np.bincount(edges[:, 1], size, cell.size), np.float64
+    )
     share = _shares(load, chain)
     diagonal = np.asarray(K.diagonal(), dtype=np.float64)
     inner = i == j
@@ -109,7 +113,9 @@ def _values(
         to_ground = diagonal - np.bincount(chain, load)
         return to_ground[chain] * share, coupling
     ends = edges[inner]
-    links = np.bincount(ends[:, 0], kappa[inner], chain.size) + np.bincount(ends[:, 1], kappa[inner], chain.size)
+    links = np.bincount(ends[:, 0], kappa[inner], chain.size) + np.bincount(
+        ends[:, 1], kappa[inner], chain.size
+    )
     return diagonal[chain] * share + links, coupling
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from spucc.arrays import IntArray
 from spucc.passes.board_graph import neighbours
 
 Chains = list[list[int]]
@@ -21,7 +20,11 @@ Chains = list[list[int]]
 def is_embedding(chains: Chains, model: sparse.csr_array, board: sparse.csr_array) -> bool:
     """Whether `chains` carry `model` [n, n] on the graph `board`."""
     cells = np.array([c for chain in chains for c in chain], dtype=np.int64)
-    if len(chains) != model.shape[0] or any(not chain for chain in chains) or np.unique(cells).size != cells.size:
+    if (
+        len(chains) != model.shape[0]
+        or any(not chain for chain in chains)
+        or np.unique(cells).size != cells.size
+    ):
         return False
     owner = np.full(board.shape[0], -1, dtype=np.int64)
     owner[cells] = np.repeat(np.arange(len(chains)), [len(c) for c in chains])

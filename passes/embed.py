@@ -9,14 +9,15 @@ import numpy as np
 from scipy import linalg, sparse
 
 from spucc.arrays import FloatArray, frozen
-from spucc.circuit import assemble
+from spucc.circuit import assemble, strays
 from spucc.device import Device
 from spucc.diagnostics import fail
+from spucc.energy import Domain
 from spucc.passes.chain_margin import Rounding, relax
 from spucc.passes.chain_solver import Network, Reading, read, tune
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
-from spucc.stages import Domain, Job, Placed, Stage
+from spucc.stages import Job, Placed, Stage
 
 _SHRINK = 0.7
 _PATIENCE = 4
@@ -41,7 +42,9 @@ class Embed(JobPass):
     name: ClassVar[str] = "embed"
     takes: ClassVar[Stage] = Stage.PLACED
     gives: ClassVar[Stage] = Stage.PLACED
-    why: ClassVar[str] = "the chains are known, and later passes need their values; without chains it does nothing"
+    why: ClassVar[str] = (
+        "the chains are known, and later passes need their values; without chains it does nothing"
+    )
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.strength) and self.strength >= 0):
@@ -54,16 +57,22 @@ class Embed(JobPass):
         if placed.domain is not Domain.REAL or sizes.max(initial=1) == 1 or not self.compensate:
             return Outcome(placed)
         network, L = start(placed)
-        best, reading = self._solve(network, L, device, context)
+        stray, _ = strays(device, placed.cell, placed.edges)
+        rounding = Rounding.of(device.spec.coupling, device.spec.ground, stray if placed.family.springs else np.zeros(placed.n))
+        best, reading = self._solve(network, L, rounding, context)
         outcome = with_values(placed, best)
-        inner = best.coupling[best.inner] / np.asarray((L**2).sum(axis=1))[best.chain[best.edges[best.inner, 0]]]
+        inner = (
+            best.coupling[best.inner] / np.asarray((L**2).sum(axis=1))[best.chain[best.edges[best.inner, 0]]]
+        )
         note = (
             f"{int((sizes > 1).sum())} variables are chains of up to {sizes.max()} cells, {placed.n} in all; inner couplers "
             f"{inner.min():.2g}–{inner.max():.2g} of the variable's own term; KL {reading.kl:.1e} per variable"
         )
         return Outcome(outcome, read_chains(best), (note,))
 
-    def _solve(self, network: Network, L: FloatArray, device: Device, context: Context) -> tuple[Network, Reading]:
+    def _solve(
+        self, network: Network, L: FloatArray, rounding: Rounding, context: Context
+    ) -> tuple[Network, Reading]:
         if self.strength > 0:
             fixed = scaled_chains(network, self.strength / network_strength(network, L))
             found = tune(fixed, L)
@@ -75,7 +84,6 @@ class Embed(JobPass):
                 )
             return found
         network = _firm(network, L)
-        rounding = Rounding.of(device.spec.coupling, device.spec.ground)
         # Can these chains be exact at all? If not, what exactness is worth depends on what rounding will cost.
         first = tune(network, L)
         exact = first is not None and first[1].residual < _EXACT
@@ -84,7 +92,7 @@ class Embed(JobPass):
         while worse < _PATIENCE:
             now = read(network, L)
             goal = _EXACT if exact or now is None else min(max(rounding.worth(network, now), _EXACT), 0.1)
-            found = now and tune(network, L, goal=goal)
+            found = None if now is None else tune(network, L, goal=goal)
             if found is None:
                 break
             network, reading = found
@@ -118,7 +126,11 @@ def start(placed: Placed) -> tuple[Network, FloatArray]:
     try:
         return network, np.asarray(linalg.cholesky((P + P.T) / 2, lower=True))
     except linalg.LinAlgError:
-        fail("E0582", "the matrix that the chains are to realise is not positive definite", help="run `realise` before `place`")
+        fail(
+            "E0582",
+            "the matrix that the chains are to realise is not positive definite",
+            help="run `realise` before `place`",
+        )
 
 
 def network_strength(network: Network, L: FloatArray) -> float:
@@ -153,7 +165,10 @@ def with_values(placed: Placed, network: Network) -> Placed:
         ground = network.matrix().diagonal()
     b = np.bincount(placed.chain, placed.bias)
     return replace(
-        placed, ground=frozen(ground), coupling=frozen(coupling), bias=frozen(network.weight * b[placed.chain])
+        placed,
+        ground=frozen(ground),
+        coupling=frozen(coupling),
+        bias=frozen(network.weight * b[placed.chain]),
     )
 
 

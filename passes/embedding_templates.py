@@ -35,7 +35,9 @@ def template(model: sparse.csr_array, device: Device, board: sparse.csr_array) -
     return None
 
 
-def _first_valid(candidates: Iterator[Chains], model: sparse.csr_array, board: sparse.csr_array) -> Chains | None:
+def _first_valid(
+    candidates: Iterator[Chains], model: sparse.csr_array, board: sparse.csr_array
+) -> Chains | None:
     for chains in candidates:
         if is_embedding(chains, model, board):
             return trim(chains, model, board)
@@ -55,9 +57,9 @@ def _lines(device: Device) -> tuple[IntArray, IntArray]:
         horizontal = number[:, :, 1].transpose(0, 2, 1).reshape(rows * t, cols)
         return vertical, horizontal
     m = spec.rows or 0
-    number = np.arange(24 * m * (m - 1)).reshape(2, 12 * m, m - 1)
-    fabric = device.topology.degree[number].all(axis=2)
-    return number[0][fabric[0]], number[1][fabric[1]]
+    bars = np.arange(24 * m * (m - 1)).reshape(2, 12 * m, m - 1)
+    degree = device.topology.degree[bars].min(axis=2)
+    return bars[0][np.flatnonzero(degree[0])], bars[1][np.flatnonzero(degree[1])]
 
 
 def _crossings(device: Device, vertical: IntArray, horizontal: IntArray) -> tuple[IntArray, IntArray]:
@@ -97,7 +99,10 @@ def _crossing_bars(model: sparse.csr_array, device: Device) -> Iterator[Chains]:
                     chains[k] = _span(horizontal[j], on_h[x, j])
                 yield chains
     for x, y in _windows(n, n, on_v, triangle=True):
-        yield [_span(vertical[x[k]], on_v[x[k], y[: k + 1]]) + _span(horizontal[y[k]], on_h[x[k:], y[k]]) for k in range(n)]
+        yield [
+            _span(vertical[x[k]], on_v[x[k], y[: k + 1]]) + _span(horizontal[y[k]], on_h[x[k:], y[k]])
+            for k in range(n)
+        ]
 
 
 def _windows(a: int, b: int, on_v: IntArray, triangle: bool = False) -> Iterator[tuple[IntArray, IntArray]]:
@@ -106,7 +111,9 @@ def _windows(a: int, b: int, on_v: IntArray, triangle: bool = False) -> Iterator
     rooms = on_v.shape[0] - a, on_v.shape[1] - b
     if min(rooms) < 0:
         return
-    starts = sorted(((i, j) for i in range(rooms[0] + 1) for j in range(rooms[1] + 1)), key=lambda s: (s[0] + s[1], s))
+    starts = sorted(
+        ((i, j) for i in range(rooms[0] + 1) for j in range(rooms[1] + 1)), key=lambda s: (s[0] + s[1], s)
+    )
     needed = np.tri(a, b, dtype=bool) if triangle else np.ones((a, b), dtype=bool)
     found = 0
     for i, j in starts:
@@ -138,8 +145,16 @@ def _swap_networks(model: sparse.csr_array, device: Device) -> Iterator[Chains]:
     places = 0
     for height, breadth, turned in ((rows, cols, False), (cols, rows, True)):
         for shift in range(max(height - n, breadth - width) + 1):
-            for down, right in sorted({(min(shift, height - n), min(shift, breadth - width)), (0, shift), (shift, 0)}):
-                if down < 0 or right < 0 or down + n > height or right + width > breadth or places >= _WINDOWS:
+            for down, right in sorted(
+                {(min(shift, height - n), min(shift, breadth - width)), (0, shift), (shift, 0)}
+            ):
+                if (
+                    down < 0
+                    or right < 0
+                    or down + n > height
+                    or right + width > breadth
+                    or places >= _WINDOWS
+                ):
                     continue
                 places += 1
                 r, c = row_of + down, np.arange(width)[:, None] + right

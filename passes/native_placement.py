@@ -18,7 +18,9 @@ _WIDTHS = 24
 _SHIFTS = 400
 
 
-def find_native(model: sparse.csr_array, pairs: IntArray, device: Device, board: sparse.csr_array) -> tuple[IntArray | None, bool]:
+def find_native(
+    model: sparse.csr_array, pairs: IntArray, device: Device, board: sparse.csr_array
+) -> tuple[IntArray | None, bool]:
     """A cell for each variable such that every pair has a working coupler, and whether the answer is proved.
 
     `model` is the graph of `pairs`, `board` the device's live graph.
@@ -33,8 +35,8 @@ def find_native(model: sparse.csr_array, pairs: IntArray, device: Device, board:
     if board.shape[0] <= _LARGEST_BOARD:
         return find_monomorphism(model, board, live)
     part = _around_middle(board, device, live)
-    cells, _ = find_monomorphism(model, sparse.csr_array(board[part][:, part]), np.arange(part.size))
-    return (None, False) if cells is None else (part[cells], True)
+    found, _ = find_monomorphism(model, sparse.csr_array(board[part][:, part]), np.arange(part.size))
+    return (None, False) if found is None else (part[found], True)
 
 
 def _fits(cells: IntArray, pairs: IntArray, device: Device) -> bool:
@@ -51,7 +53,11 @@ def _obvious(n: int, pairs: IntArray, device: Device, live: IntArray) -> Iterato
     rows, cols = spec.rows, spec.cols
     if device.topology.kind not in ("grid", "king", "torus", "offset") or rows is None or cols is None:
         return
-    gaps, count = np.unique(pairs[:, 1] - pairs[:, 0], return_counts=True) if pairs.size else (np.array([n]), np.ones(1))
+    gaps, count = (
+        np.unique(pairs[:, 1] - pairs[:, 0], return_counts=True)
+        if pairs.size
+        else (np.array([n]), np.ones(1))
+    )
     common = gaps[np.argsort(-count, kind="stable")][:_WIDTHS]
     widths = [int(w) for w in dict.fromkeys([*common, *(common - 1), *(common + 1), n]) if w >= 1]
     intact = device.alive.all() and device.live_edges.all()
@@ -63,7 +69,11 @@ def _obvious(n: int, pairs: IntArray, device: Device, live: IntArray) -> Iterato
             room = rows - 1 - int(down.max(initial=0)), cols - 1 - int(right.max(initial=0))
             if min(room) < 0:
                 continue
-            shifts = [(0, 0)] if intact else [(a, b) for a in range(room[0] + 1) for b in range(room[1] + 1)][:_SHIFTS]
+            shifts = (
+                [(0, 0)]
+                if intact
+                else [(a, b) for a in range(room[0] + 1) for b in range(room[1] + 1)][:_SHIFTS]
+            )
             for a, b in shifts:
                 yield (down + a) * cols + right + b
 

@@ -13,6 +13,7 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.circuit import required_edges
 from spucc.device import Device
 from spucc.diagnostics import fail
+from spucc.energy import Domain
 from spucc.passes.board_graph import adjacency, live_graph
 from spucc.passes.certified_placement import certified
 from spucc.passes.chain_start import chained
@@ -23,7 +24,7 @@ from spucc.passes.native_placement import find_native
 from spucc.passes.placement_proofs import no_embedding, no_placement
 from spucc.passes.spectral_placement import information, place_by_weights
 from spucc.pipeline import Context, JobPass, Outcome
-from spucc.stages import Couplings, Domain, Job, Placed, Stage, cells_of, edge_list
+from spucc.stages import Couplings, Job, Placed, Stage, cells_of, edge_list
 
 _METHODS = ("auto", "native", "template", "spectral", "embed", "minorminer")
 _DENSE = 0.5
@@ -78,7 +79,11 @@ class Place(JobPass):
         if self.method == "spectral" or (self.method == "auto" and self.chains == "never"):
             return self._without_chains(couplings, pairs, values, board, device, context)
         if self.chains == "never":
-            fail("E0548", f"`method={self.method}` makes chains, which `chains=never` forbids", help="leave one of them out")
+            fail(
+                "E0548",
+                f"`method={self.method}` makes chains, which `chains=never` forbids",
+                help="leave one of them out",
+            )
         if couplings.quartic is not None and couplings.quartic.any():
             fail(
                 "E0549",
@@ -112,7 +117,12 @@ class Place(JobPass):
         return Outcome(at_cells(couplings, pairs, values, cells, device), None, tuple(notes))
 
     def _chains(
-        self, model: sparse.csr_array, board: sparse.csr_array, device: Device, label: Callable[[int], str], context: Context
+        self,
+        model: sparse.csr_array,
+        board: sparse.csr_array,
+        device: Device,
+        label: Callable[[int], str],
+        context: Context,
     ) -> Chains:
         """An embedding by the chosen method, or the error that says why there is none."""
         n, usable = model.shape[0], np.flatnonzero(device.alive)
@@ -123,7 +133,9 @@ class Place(JobPass):
         if built is not None and (self.method == "template" or dense or n > _LARGEST_SEARCH):
             return built
         if self.method == "template":
-            fail("E0544", f"no template carries this model on `{device.name}`", help="leave `method` to `auto`")
+            fail(
+                "E0544", f"no template carries this model on `{device.name}`", help="leave `method` to `auto`"
+            )
         proof = no_embedding(model, board, usable, device.topology.position, label) if built is None else ""
         if proof:
             fail(
@@ -154,7 +166,11 @@ def _check_room(n: int, device: Device) -> None:
     if n <= alive:
         return
     if alive == 0:
-        fail("E0542", f"`{device.name}` has no working cell", help="remove cells from `dead`, or choose another target")
+        fail(
+            "E0542",
+            f"`{device.name}` has no working cell",
+            help="remove cells from `dead`, or choose another target",
+        )
     dead = (device.topology.nodes or 0) - alive
     fail(
         "E0541",
@@ -164,7 +180,11 @@ def _check_room(n: int, device: Device) -> None:
 
 
 def _fail_native(
-    model: sparse.csr_array, board: sparse.csr_array, device: Device, proved: bool, label: Callable[[int], str]
+    model: sparse.csr_array,
+    board: sparse.csr_array,
+    device: Device,
+    proved: bool,
+    label: Callable[[int], str],
 ) -> None:
     reason = no_placement(model, board, np.flatnonzero(device.alive), label)
     if not reason:
@@ -177,14 +197,17 @@ def _fail_native(
     )
 
 
-def _fail_embedding(model: sparse.csr_array, board: sparse.csr_array, device: Device, usable: IntArray) -> None:
+def _fail_embedding(
+    model: sparse.csr_array, board: sparse.csr_array, device: Device, usable: IntArray
+) -> None:
     n, m = model.shape[0], model.nnz // 2
     if board.nnz == 0:
         reason = "the device has no working coupler"
     elif n > _LARGEST_SEARCH:
         reason = f"chains are searched for up to {_LARGEST_SEARCH} variables, and no template fits"
     else:
-        reason = f"{n} variables with {m} couplings on {usable.size} cells with {board.nnz // 2} couplers: the search found no room"
+        board_size = f"{usable.size} cells with {board.nnz // 2} couplers"
+        reason = f"the search found no room for {n} variables with {m} couplings on {board_size}"
     fail(
         "E0544",
         f"no placement on `{device.name}` was found",
@@ -231,19 +254,29 @@ def _by_minorminer(model: sparse.csr_array, board: sparse.csr_array, context: Co
     couplers, _ = edge_list(board)
     seed = int(context.rng(0x3135).integers(2**31))
     # A variable without couplings is unknown to minorminer: it gets a cell that is left.
-    found = minorminer.find_embedding(pairs.tolist(), couplers.tolist(), random_seed=seed, threads=1, tries=20)
+    found = minorminer.find_embedding(
+        pairs.tolist(), couplers.tolist(), random_seed=seed, threads=1, tries=20
+    )
     chains: Chains = [[int(c) for c in found.get(k, [])] for k in range(n)]
-    free = iter(np.setdiff1d(np.flatnonzero(np.diff(board.indptr)), [c for chain in chains for c in chain]).tolist())
+    free = iter(
+        np.setdiff1d(np.flatnonzero(np.diff(board.indptr)), [c for chain in chains for c in chain]).tolist()
+    )
     coupled = np.diff(model.indptr) > 0
     for k in range(n):
         if not chains[k] and not coupled[k]:
             chains[k] = [next(free, -1)]
     if not is_embedding(chains, model, board):
-        fail("E0544", "minorminer found no embedding", help="leave `method` to `auto`, or choose a larger target")
+        fail(
+            "E0544",
+            "minorminer found no embedding",
+            help="leave `method` to `auto`, or choose a larger target",
+        )
     return trim(chains, model, board)
 
 
-def at_cells(couplings: Couplings, pairs: IntArray, values: FloatArray, cells: IntArray, device: Device) -> Placed:
+def at_cells(
+    couplings: Couplings, pairs: IntArray, values: FloatArray, cells: IntArray, device: Device
+) -> Placed:
     """The dimensionless matrix K as components at one cell a variable, scale 1 (`spucc.stages.Placed`); position p is
     logical cell p, so nothing has to be read back. `pairs` [m, 2] and `values` [m] are K's upper triangle."""
     n = couplings.n

@@ -48,7 +48,10 @@ def no_embedding(
         if not ok:
             branch = [v for v in witness if witness.degree(v) > 2]
             kind = "each coupled to each" if len(branch) == 5 else "three coupled to each of three"
-            return f"the device's couplers can be drawn without crossings, the model's cannot: {_some(branch, label)} are {kind}, directly or through others"
+            return (
+                "the device's couplers can be drawn without crossings, the model's cannot: "
+                f"{_some(branch, label)} are {kind}, directly or through others"
+            )
     low = treewidth_at_least(model)
     high = _treewidth_at_most(board, usable, position)
     if low > high:

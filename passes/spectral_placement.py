@@ -2,8 +2,8 @@
 
 The value of a placement is Σ w_ij over the couplers that join i and j, with w_ij = −½ log(1 − ρ_ij²) the mutual information of
 two Gaussian variables (for a tree this is Chow and Liu's criterion). Start: the two lowest eigenvectors of the normalised
-Laplacian of w, turned to their independent directions, by rank spread over the cells' positions. Then the best exchange of two variables, or
-move to an empty cell, as long as one gains; small models also start from random placements.
+Laplacian of w, turned to their independent directions, by rank spread over the cells' positions. Then the best exchange of
+two variables, or move to an empty cell, as long as one gains; small models also start from random placements.
 """
 
 from __future__ import annotations
@@ -119,14 +119,19 @@ def _exchange(w: FloatArray, B: sparse.csr_array, start: IntArray) -> tuple[IntA
     for _ in range(20 * n):
         by_item = C[:, location]
         own = by_item[everyone, everyone]
-        gain = by_item + by_item.T - own[:, None] - own + 2 * w * np.asarray(B[location][:, location].todense())
+        gain = (
+            by_item + by_item.T - own[:, None] - own + 2 * w * np.asarray(B[location][:, location].todense())
+        )
         best = int(gain.argmax())
         a, b = divmod(best, n)
         if gain[a, b] <= 1e-12:
             break
         la, lb = location[a], location[b]
         change = w[:, b] - w[:, a]
-        near_a, near_b = B.indices[B.indptr[la] : B.indptr[la + 1]], B.indices[B.indptr[lb] : B.indptr[lb + 1]]
+        near_a, near_b = (
+            B.indices[B.indptr[la] : B.indptr[la + 1]],
+            B.indices[B.indptr[lb] : B.indptr[lb + 1]],
+        )
         C[:, near_a] += change[:, None]
         C[:, near_b] -= change[:, None]
         location[a], location[b] = lb, la

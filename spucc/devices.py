@@ -1,7 +1,8 @@
 """Finding a device by its name, file or parameters, and checking the file.
 
 A target is one of
-    spu8                       a built-in device: `spucc/targets/devices/*.toml`, or a third party's (entry points `spucc.devices`)
+    spu8                       a built-in device (`spucc/targets/devices/*.toml`), or a third party's (entry point group
+                               `spucc.devices`, each naming a package that holds device files)
     ./boards/mine.toml         a device file
     king(12,12)                a lattice by its numbers
 followed, if wanted, by changes in braces: `spu8{bits=10 coupling.max=2e-9}`. `bits` sets the self bank and the couplers;
@@ -201,7 +202,9 @@ def _lattice(call: re.Match[str], changes: str) -> tuple[dict[str, Any], tuple[s
     if kind in OFFSET_RULES:
         topology["rules"] = [list(rule) for rule in OFFSET_RULES[kind]]
     table |= {"name": call[0], "family": str(family), "topology": topology, "dead": {}}
-    table["description"] = f"{call[0]}, with the figures of {base}" if base in _shelf() else f"{call[0]}, without limits"
+    table["description"] = (
+        f"{call[0]}, with the figures of {base}" if base in _shelf() else f"{call[0]}, without limits"
+    )
     return table, file, None
 
 

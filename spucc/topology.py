@@ -188,10 +188,8 @@ def chimera(spec: TopologySpec) -> Graph:
     ]
     r, c, u, k = np.unravel_index(number.ravel(), number.shape)
     along = (k + 1) / (t + 1) * 0.8 + 0.1
-    position = np.stack([c + np.where(u == 0, 0.35, along), r + np.where(u == 0, along, 0.65)], axis=1) * (
-        t + 1
-    )
-    return number.size, np.concatenate(pairs), position
+    place = np.stack([c + np.where(u == 0, 0.35, along), r + np.where(u == 0, along, 0.65)], axis=1)
+    return number.size, np.concatenate(pairs), np.asarray(place * (t + 1), dtype=np.float64)
 
 
 def pegasus(spec: TopologySpec) -> Graph:

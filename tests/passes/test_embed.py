@@ -49,7 +49,9 @@ def job_of(P: np.ndarray, device: Device, bias=None) -> Job:
     return Job("job", energy, cells, Couplings(device.family, Domain.REAL, matrix, b, cells, plain_roles(n)))
 
 
-def embedded(P: np.ndarray, device: Device, bias=None, optimize: int = 1, **options) -> tuple[Placed, Affine, Placed]:
+def embedded(
+    P: np.ndarray, device: Device, bias=None, optimize: int = 1, **options
+) -> tuple[Placed, Affine, Placed]:
     """The embedded placement, its read-back to the variables, and the placement before `embed`."""
     job, context = job_of(P, device, bias), Context(optimize=optimize)
     before = Place().apply(job, device, context)
@@ -109,7 +111,9 @@ def test_chains_are_exact_and_beat_strong_ones_a_hundredfold(P: np.ndarray, targ
         assert placed.ground.min() >= 0
         assert placed.coupling.min() >= 0
     # The best of nine strengths without compensation, each rounded: what a user would do by hand.
-    mean = Affine(sparse.csr_array(np.eye(P.shape[0])[before.chain].T / np.bincount(before.chain)[:, None]), back.offset)
+    mean = Affine(
+        sparse.csr_array(np.eye(P.shape[0])[before.chain].T / np.bincount(before.chain)[:, None]), back.offset
+    )
     inner = before.chain[before.edges[:, 0]] == before.chain[before.edges[:, 1]]
     by_hand = []
     for factor in np.geomspace(0.05, 20, 9):
@@ -189,7 +193,9 @@ def test_same_input_same_bytes() -> None:
     assert first.ground.tobytes() == second.ground.tobytes()
 
 
-@pytest.mark.parametrize("target", ["chimera-4x4", "chimera-4x4{coupling.signed=true}", "chimera(4,4){family=resistive}"])
+@pytest.mark.parametrize(
+    "target", ["chimera-4x4", "chimera-4x4{coupling.signed=true}", "chimera(4,4){family=resistive}"]
+)
 def test_derivatives_against_finite_differences(target: str) -> None:
     device = load_device(target)
     P = spring_model(6, 1)
@@ -217,7 +223,7 @@ def test_derivatives_against_finite_differences(target: str) -> None:
     back_v, back_w = jacobian.adjoint(S)
     assert (analytic * S).sum() == pytest.approx(v @ back_v + w @ back_w, rel=1e-9)
     # The loss's gradient, along a direction that leaves T as it is.
-    rounding = Rounding.of(device.spec.coupling, device.spec.ground)
+    rounding = Rounding.of(device.spec.coupling, device.spec.ground, np.full(network.ground.size, 2e-11))
     f, of_v, of_w = _gradient(rounding, network, reading, L, jacobian)
     away = jacobian.solve(analytic, 1e-13)
     fix_v, fix_w = jacobian.adjoint(away)
@@ -235,7 +241,11 @@ def test_derivatives_against_finite_differences(target: str) -> None:
 def test_products_solve_the_same_equations_as_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     import spucc.passes.chain_solver as chain_solver
 
-    network, L = start(Place().apply(job_of(spring_model(8, 0), load_device("chimera-4x4")), load_device("chimera-4x4"), Context()).value)
+    network, L = start(
+        Place()
+        .apply(job_of(spring_model(8, 0), load_device("chimera-4x4")), load_device("chimera-4x4"), Context())
+        .value
+    )
     monkeypatch.setattr(chain_solver, "_DENSE_EQUATIONS", 0)
     found = tune(network, L, goal=1e-8)
     assert found is not None

@@ -78,7 +78,9 @@ def code_of(call) -> str:
 # --- one cell a variable --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["ideal", "spu8", "spu8-signed", "resistive-64", "grid-16x16", "pegasus-4"])
+@pytest.mark.parametrize(
+    "target", ["ideal", "spu8", "spu8-signed", "resistive-64", "grid-16x16", "pegasus-4"]
+)
 def test_components_make_the_matrix_that_was_asked_for(target: str) -> None:
     device = load_device(target)
     P = laplacian(8, [(k, k + 1) for k in range(7)], rng=np.random.default_rng(0))
@@ -198,7 +200,9 @@ def test_mutual_information_against_the_determinant_formula() -> None:
     for i in range(5):
         for j in range(i):
             pair = np.ix_([i, j], [i, j])
-            assert w[i, j] == pytest.approx(0.5 * np.log(S[i, i] * S[j, j] / np.linalg.det(S[pair])), rel=1e-9)
+            assert w[i, j] == pytest.approx(
+                0.5 * np.log(S[i, i] * S[j, j] / np.linalg.det(S[pair])), rel=1e-9
+            )
 
 
 def test_planted_lattice_with_dense_noise_is_recovered() -> None:
@@ -212,7 +216,9 @@ def test_planted_lattice_with_dense_noise_is_recovered() -> None:
     outcome, _ = place(P, device, chains="never")
     position = {int(v): k for k, v in enumerate(outcome.value.cell)}
     lattice = nx.grid_2d_graph(side, side)
-    planted = {tuple(sorted((order[a * side + b], order[c * side + d]))) for (a, b), (c, d) in lattice.edges()}
+    planted = {
+        tuple(sorted((order[a * side + b], order[c * side + d]))) for (a, b), (c, d) in lattice.edges()
+    }
     found = {tuple(sorted((position[a], position[b]))) for a, b in device.topology.edges.tolist()}
     assert found == planted
 
@@ -278,7 +284,7 @@ def test_trimming_and_shortening_keep_an_embedding() -> None:
     model = adjacency(6, np.array([(k, (k + 1) % 6) for k in range(6)]))
     chains = find_embedding(model, board, usable, np.random.default_rng(0))
     assert chains is not None
-    longer = [chain + [] for chain in chains]
+    longer = [[*chain] for chain in chains]
     free = set(range(64)) - {c for chain in chains for c in chain}
     graph = nx.Graph(device.topology.edges.tolist())
     for chain in longer:
@@ -287,7 +293,10 @@ def test_trimming_and_shortening_keep_an_embedding() -> None:
             free.discard(extra)
     assert sum(map(len, longer)) > sum(map(len, chains))
     assert is_embedding(longer, model, board)
-    for shorter in (trim(longer, model, board), shorten(longer, model, board, usable, np.random.default_rng(1))):
+    for shorter in (
+        trim(longer, model, board),
+        shorten(longer, model, board, usable, np.random.default_rng(1)),
+    ):
         assert is_embedding(shorter, model, board)
         assert sum(map(len, shorter)) < sum(map(len, longer))
     assert not is_embedding([chains[0]] * 6, model, board)
@@ -349,8 +358,13 @@ def test_reasons_and_proofs() -> None:
     assert code_of(lambda: place(clique(20), load_device("king-8x8"))) == "E0543"
     assert code_of(lambda: place(clique(2), load_device("grid(1,2)").without(couplers=[(0, 1)]))) == "E0543"
     assert code_of(lambda: place(clique(3), load_device("grid(3,3)"), method="native")) == "E0543"
-    assert code_of(lambda: place(clique(10), load_device("grid(9,9)"), chains="never", certify=True)) == "E0546"
-    assert code_of(lambda: place(clique(5), load_device("king(3,3)"), method="template", chains="never")) == "E0548"
+    assert (
+        code_of(lambda: place(clique(10), load_device("grid(9,9)"), chains="never", certify=True)) == "E0546"
+    )
+    assert (
+        code_of(lambda: place(clique(5), load_device("king(3,3)"), method="template", chains="never"))
+        == "E0548"
+    )
     with pytest.raises(SpuccError) as caught:
         place(clique(5), load_device("grid-16x16"))
     assert "x[0]" in caught.value.diagnostics[0].notes[0]
@@ -408,7 +422,10 @@ def test_ranges_are_checked_when_values_have_units() -> None:
         outcome.value, ground=frozen(np.full(4, 1e-10)), coupling=frozen(np.full(6, 1e-10)), scale=1e-10
     )
     assert not list(diagnose(good, couplings, device, ranges=True))
-    for bad in (replace(good, coupling=frozen(np.full(6, -1e-10))), replace(good, ground=frozen(np.full(4, 1e-8)))):
+    for bad in (
+        replace(good, coupling=frozen(np.full(6, -1e-10))),
+        replace(good, ground=frozen(np.full(4, 1e-8))),
+    ):
         assert list(diagnose(bad, couplings, device, ranges=True))
 
 
