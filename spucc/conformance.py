@@ -120,7 +120,7 @@ def check_draws(
         m, m2 = effective(white), effective(white * white)
     w = white.reshape(total, n)
     pairs = n * (n - 1) // 2 if n <= 64 else 0
-    alpha = false_alarm / (3 * n + pairs + 1 + (n if independent else 0))
+    alpha = false_alarm / (6 * n + pairs + 1)
     z = float(stats.norm.isf(alpha / 2.0))
     checks: list[Check] = []
 
@@ -158,10 +158,20 @@ def check_draws(
     distance = np.maximum(cdf - grid / total, (grid + 1) / total - cdf).max(axis=0)
     limit = float(stats.kstwobign.isf(alpha)) / np.sqrt(m) + error
     worst("Kolmogorov–Smirnov distance", distance, np.zeros(n), limit)
+
+    def dependence(name: str, a: FloatArray, b: FloatArray, share: float) -> None:
+        """Products of draws that ought to have nothing to do with each other; `share` of all draws are in
+        `a`."""
+        bound = 1.2 * z / np.sqrt(np.maximum(share * np.minimum(m, m2), 1.0)) + 2.0 * error
+        worst(name, (a * b).mean(axis=(0, 1)), -bound, bound)
+
     if independent and length > 1:
-        next_to = (white[:, 1:] * white[:, :-1]).mean(axis=(0, 1))
-        bound = np.full(n, 1.2 * z / np.sqrt(chains * (length - 1)) + 2.0 * error)
-        worst("correlation of neighbours", next_to, -bound, bound)
+        dependence("correlation of neighbours", white[:, 1:], white[:, :-1], (length - 1) / length)
+        middle = length // 2
+        later = white[:, middle : 2 * middle]
+        dependence("correlation of halves of a chain", white[:, :middle], later, 0.5)
+    if chains > 1:
+        dependence("correlation of chains", white[1:], white[:-1], (chains - 1) / chains)
     return Report(tuple(checks), false_alarm, total, float(np.minimum(m, m2).min()))
 
 

@@ -235,7 +235,7 @@ def digitised(y: NDArray[Any], adc: Adc) -> NDArray[Any]:
     if not np.isfinite(adc.full_scale):
         return y
     if adc.bits is None:
-        return np.clip(y, -adc.full_scale, adc.full_scale)
+        return np.asarray(np.clip(y, -adc.full_scale, adc.full_scale), dtype=y.dtype)
     step = 2.0 * adc.full_scale / 2**adc.bits
     codes = np.clip(np.rint(y / step), -(2 ** (adc.bits - 1)), 2 ** (adc.bits - 1) - 1)
     return np.asarray(codes * step, dtype=y.dtype)
