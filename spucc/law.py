@@ -137,7 +137,7 @@ def _selected(law: Law, matrix: sparse.csr_array, pairs: IntArray) -> tuple[Floa
             f"the law of {n} coordinates takes {n} solutions of the circuit's equations, more than the {LARGEST} that are done",
             help="ask for `var` or `cov` of a part with `spucc run`",
         )
-    factor = None if law.covariance is not None else factorise(law.precision)  # type: ignore[arg-type]
+    factor = None if law.covariance is not None else factorise(law.precision)
     rows = matrix.shape[0]
     variance, entries = np.zeros(rows), np.zeros(pairs.shape[0])
     for start in range(0, rows, _BLOCK):

@@ -22,6 +22,7 @@ COMMANDS = {
     "opt": "spucc.cli.compile",
     "diff": "spucc.cli.inspect",
     "law": "spucc.cli.run",
+    "verify": "spucc.cli.verify",
     "passes": "spucc.cli.lists",
     "targets": "spucc.cli.lists",
 }

@@ -43,7 +43,7 @@ def run_command(program: str, **options: Any) -> None:
             samples=options["samples"],
             chains=options["chains"],
             seed=options["seed"],
-            backend=options["backend"] or _default_backend(compiled),
+            backend=options["backend"] or default_backend(compiled),
             mode=options["mode"],
             progress=progress,
         )
@@ -62,7 +62,8 @@ def run_command(program: str, **options: Any) -> None:
         raise click.exceptions.Exit(130)
 
 
-def _default_backend(program: Program) -> str:
+def default_backend(program: Program) -> str:
+    """The simulator of the family of a program's device."""
     from spucc.targets import DEFAULT_BACKENDS
 
     return DEFAULT_BACKENDS[program.device.family]
