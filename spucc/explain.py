@@ -73,17 +73,17 @@ def explain_coupler(program: Program, i: int, j: int) -> str:
     used = False
     for job in program.jobs:
         codes = _codes(job)
-        positions = np.full(max(i, j, int(codes.cell.max(initial=0))) + 1, -1)
-        positions[codes.cell] = np.arange(codes.n)
-        p, q = sorted((int(positions[i]), int(positions[j])))
-        hit = np.flatnonzero((codes.edges == (p, q)).all(axis=1)) if p >= 0 else np.zeros(0, dtype=np.int64)
+        at = {int(c): k for k, c in enumerate(codes.cell) if c in (i, j)}
+        if len(at) < 2:
+            continue
+        used = True
+        p, q = sorted(at.values())
+        hit = np.flatnonzero((codes.edges == (p, q)).all(axis=1))
         if hit.size:
-            used = True
             rows += _of_coupler(program, job, int(hit[0]))
-        elif p >= 0:
+        else:
             names = names_of(codes, job.target)
             rows += _block(f"job {job.name}", [f"joins {names[p]} and {names[q]}, and is switched off"])
-            used = True
     if not used:
         rows.append("no job of this program uses both cells: the coupler is idle")
     return "\n".join(rows).rstrip()

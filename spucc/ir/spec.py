@@ -30,7 +30,7 @@ def _changed(struct: msgspec.Struct) -> dict[str, Any]:
     for f in msgspec.structs.fields(struct):
         value = getattr(struct, f.name)
         default = f.default_factory() if f.default_factory is not msgspec.NODEFAULT else f.default
-        if value is not None and not (type(value) is type(default) and value == default):
+        if value is not None and repr(value) != repr(default):  # −0.0 is not 0.0
             found[f.encode_name] = _changed(value) if isinstance(value, msgspec.Struct) else value
     return found
 

@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 
 from spucc.diagnostics import SpuccError
-from spucc.ir import container, pack_program, pack_state, print_program, print_state, read_any, read_program, write_program
+from spucc.ir import (
+    container,
+    pack_program,
+    pack_state,
+    print_program,
+    print_state,
+    read_any,
+    read_program,
+    write_program,
+)
 from spucc.stages import Stage
 
 from . import build
@@ -135,7 +144,9 @@ def test_truncated_everywhere(limit: int | None) -> None:
     """Cut after every line, and at many bytes of a container."""
     rows = FREE.split("\n")
     for k in range(len(rows) - 2):
-        assert fault("\n".join(rows[:k]))[0] in ("E0605", "E0608", "E0609", "E0610", "E0614", "E0615"), rows[k - 1]
+        assert fault("\n".join(rows[:k]))[0] in ("E0605", "E0608", "E0609", "E0610", "E0614", "E0615"), rows[
+            k - 1
+        ]
     data = pack_program(build.program(), limit)
     for k in range(2, len(data) - 1, 97):
         assert fault(data[:k])[0] == "E0607"
@@ -154,8 +165,21 @@ def test_reordered_blocks() -> None:
 
 def test_digests() -> None:
     """Each section is covered, a comment too; without its digest the edit is read."""
-    for part in ("draws = 1000", 'version = "0.1.0"', "# x[0]", "constant = 0.0", '"ring4"', "3.2e-06", "bits=8}"):
-        assert fault(TEXT.replace(part, part.replace("0", "1").replace("ring4", "ring5").replace("=8", "=7"), 1))[0] == "E0619"
+    for part in (
+        "draws = 1000",
+        'version = "0.1.0"',
+        "# x[0]",
+        "constant = 0.0",
+        '"ring4"',
+        "3.2e-06",
+        "bits=8}",
+    ):
+        assert (
+            fault(
+                TEXT.replace(part, part.replace("0", "1").replace("ring4", "ring5").replace("=8", "=7"), 1)
+            )[0]
+            == "E0619"
+        )
     changed = FREE.replace("draws = 1000", "draws = 2000")
     program = read_program(changed.encode())
     assert program.jobs[0].value.schedule.draws == 2000  # type: ignore[union-attr]
@@ -166,7 +190,19 @@ def test_digests() -> None:
     assert fault(TEXT.replace(digest[0], digest[0][:-1]))[0] == "E0609"
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", b"\xff\xfe", b"PK", b"PK\x05\x06" + bytes(18), bytes(1000), b"spucc-ir", "spucc-ir ١ energy".encode()])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n\n",
+        b"\xff\xfe",
+        b"PK",
+        b"PK\x05\x06" + bytes(18),
+        bytes(1000),
+        b"spucc-ir",
+        "spucc-ir ١ energy".encode(),
+    ],
+)
 def test_no_file_of_ours(data: bytes) -> None:
     assert fault(data)[0] in ("E0605", "E0607", "E0606")
 
@@ -201,7 +237,9 @@ def renamed(name: str) -> Callable[[Members], Members]:
     ["../evil.npy", "/etc/passwd", "arrays/../../evil.npy", "arrays\\..\\x.npy", "C:/x.npy", "arrays/", "arrays/.npy",
      "arrays/a/b.npy", "arrays/A.npy", "arrays/é.npy", "arrays/x.npz", "pickle.pkl", "stage.txt/", "program.txt", "arrays/x.npy\n"],
 )  # fmt: skip
-def test_names_that_a_container_may_not_hold(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_a_container_may_not_hold(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert fault(packed([*members_of(), (name, b"x")]))[0] == "E0607"
     assert list(tmp_path.iterdir()) == []
@@ -316,7 +354,12 @@ def test_text_without_its_arrays() -> None:
 def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     program = build.program()
     write_program(program, tmp_path / "model.spuc")
-    for path, help_ in ((tmp_path / "modle.spuc", "model.spuc"), (tmp_path, ""), (tmp_path / "no" / "x", ""), ("a\0b", "")):
+    for path, help_ in (
+        (tmp_path / "modle.spuc", "model.spuc"),
+        (tmp_path, ""),
+        (tmp_path / "no" / "x", ""),
+        ("a\0b", ""),
+    ):
         with pytest.raises(SpuccError) as caught:
             read_program(path)
         assert caught.value.diagnostics[0].code == "E0616" and help_ in caught.value.diagnostics[0].help

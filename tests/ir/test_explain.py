@@ -1,0 +1,105 @@
+"""From the line of the model to the cells and back, against figures computed here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spucc.diagnostics import SpuccError
+from spucc.explain import explain_coupler, explain_variable
+from spucc.stages import Program
+
+from . import build
+
+
+def section(text: str, title: str) -> str:
+    """The paragraph of a title."""
+    rows = text.split("\n")
+    start = next(k for k, row in enumerate(rows) if row.startswith(f"{title:<12}"))
+    stop = next((k for k in range(start + 1, len(rows)) if not rows[k].startswith(" " * 12)), len(rows))
+    return "\n".join(row[12:] for row in rows[start:stop])
+
+
+def test_a_variable_from_source_to_codes() -> None:
+    text = explain_variable(build.program(), "x[1]")
+    assert text.split("\n")[0] == "x[1]"
+    assert section(text, "source").split("\n") == [
+        "chain.spu:1:1   var x: real[3]",
+        "chain.spu:3:1   x[1:] ~ normal(0.5 * x[:-1], 1)   # a chain",
+    ]
+    assert section(text, "model") == "own term 1.25, linear term 0\ninteracts with x[0] -0.5, x[2] -0.5"
+    assert section(text, "realise") == "= 0.8 y1 + 0.5\nbalanced as it is"
+    assert section(text, "cells") == "x[1] on cell 1: ground 31 = 0001_1111 = 310 pF\nscale 2.003 nJ"
+    assert section(text, "couplers").split("\n") == [
+        "1–2: 90 = 0101_1010 = 900 pF, x[1] to x[2]",
+        "0–1: 80 = 0101_0000 = 800 pF, x[0] to x[1]",
+    ]
+    assert section(text, "read-out") == f"x[1] = {0.8 * 0.99:.6g} v1 + 0.5"
+
+
+def test_its_part_of_the_errors() -> None:
+    """Asked: the inverse of the model's precision. Made: the inverse of the capacitors' matrix over the scale, read out."""
+    text = section(explain_variable(build.program(), "x[1]"), "errors")
+    asked = np.sqrt(np.linalg.inv([[1.25, -0.5, 0], [-0.5, 1.25, -0.5], [0, -0.5, 1.0]])[1, 1])
+    stray = 3e-12
+    c = np.array([[2.0e-9, -8e-10, 0], [-8e-10, 2.01e-9, -9e-10], [0, -9e-10, 1.9e-9]]) + stray * np.eye(3)
+    made = np.sqrt(np.linalg.inv(c / 2.003e-9)[1, 1]) * 0.99 * 0.8
+    assert f"sd {asked:.6g} asked, {made:.6g} made" in text
+    assert f"mean 0 asked, 0.5 made ({0.5 / asked:+.2g} sd)" in text
+    assert "quantize: KL of the job 0 → 3.2e-06 nats a variable, worst sd 0.12 %" in text
+
+
+@pytest.mark.parametrize("name", ["x[-1]", " x [ 2 ] "])
+def test_names_as_people_write_them(name: str) -> None:
+    assert explain_variable(build.program(), name).startswith("x[2]\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "help_"),
+    [("y[1]", "its variables are x"), ("x", "`x[0]` to `x[2]`"), ("x[3]", "`x[0]` to `x[2]`"), ("x[0, 1]", "`x[0]`"), ("x[", ""), ("", ""), ("x[99999999999999999999]", "")],
+)  # fmt: skip
+def test_names_that_are_none(name: str, help_: str) -> None:
+    with pytest.raises(SpuccError) as caught:
+        explain_variable(build.program(), name)
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0617" and help_ in found.help
+
+
+def test_a_coupler_backwards() -> None:
+    text = explain_coupler(build.program(), 2, 1)
+    assert text.startswith("coupler 1–2 of ring4")
+    assert "joins x[1] (cell 1) and x[2] (cell 2)" in text
+    assert section(text, "setting") == "90 = 0101_1010 = 900 pF"
+    assert section(text, "model") == "x[1] x[2]: -0.5 in the energy"
+    assert section(text, "source") == "chain.spu:3:1   x[1:] ~ normal(0.5 * x[:-1], 1)   # a chain"
+
+
+def test_couplers_that_carry_nothing() -> None:
+    assert "no job of this program uses both cells" in explain_coupler(build.program(), 0, 3)
+    with pytest.raises(SpuccError) as caught:
+        explain_coupler(build.program(), 0, 2)
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0617" and found.help == "cell 0 has 0,1, 0,3"
+    assert "the coupler is idle" in explain_coupler(build.looped(), 10**30, 1)
+    for i, j in ((0, 0), (-1, 2), (0, 99), (10**30, 1)):
+        with pytest.raises(SpuccError):
+            explain_coupler(build.program(), i, j)
+
+
+def test_chains_covers_and_loops() -> None:
+    """A chain's inner coupler, a host loop, an observed entry, an entry of no job."""
+    state = build.ensemble()
+    codes = replace(state.jobs[0].value, cell=build.ints(2, 1, 0))
+    job = replace(state.jobs[0], value=build.Configuration(codes, build.Schedule(), ()))  # type: ignore[arg-type]
+    program = Program(state.device, state.source, state.model, (job,), (), (), state.provenance)
+    assert "holds a chain together" in explain_coupler(program, 1, 2)
+    assert "border or an auxiliary cell" in explain_coupler(program, 0, 1)
+    assert "in 3 members" in explain_variable(program, "x[0]")
+    assert "host loop, 12 sweeps" in explain_variable(build.looped(), "x[0]")
+    energy = build.rich_energy()
+    empty = Program(build.calibrated(), energy, energy, (), (), (), state.provenance)
+    assert "observed at 1.5: no cell carries it" in explain_variable(empty, "W[0, 1]")
+    assert "stands in 3 terms of degree 3 or more" not in explain_variable(empty, "W[0, 1]")
+    assert "stands in 2 terms of degree 3 or more" in explain_variable(empty, "mu")
