@@ -33,6 +33,14 @@ REGISTRY: dict[str, Callable[[], type[Pass]]] = {
     "fit": _thunk("fit", "Fit"),
     "quantize": _thunk("quantize", "Quantize"),
     "lower": _thunk("lower", "Lower"),
+    "encode": _thunk("spin_encode", "Encode"),
+    "realise-spins": _thunk("spin_realise", "RealiseSpins"),
+    "embed-spins": _thunk("spin_embed", "EmbedSpins"),
+    "quantize-spins": _thunk("spin_quantize", "QuantizeSpins"),
+    "realise-langevin": _thunk("langevin_realise", "RealiseLangevin"),
+    "fit-langevin": _thunk("langevin_fit", "FitLangevin"),
+    "quantize-langevin": _thunk("langevin_quantize", "QuantizeLangevin"),
+    "lower-sweeps": _thunk("sweep_lower", "LowerSweeps"),
 }
 
 _BOARD = "condition,reduce,split,realise,place,project,embed,fit,quantize,lower"
@@ -41,6 +49,8 @@ PIPELINES: dict[Family, str] = {
     Family.IDEAL: "condition,reduce,split,realise,place,quantize,lower",
     Family.CAPACITIVE: _BOARD,
     Family.RESISTIVE: _BOARD,
+    Family.PBIT: "condition,split,encode,realise-spins,place,embed-spins,quantize-spins,lower-sweeps",
+    Family.LANGEVIN: "condition,split,realise-langevin,place,fit-langevin,quantize-langevin,lower-sweeps",
 }
 
 

@@ -183,7 +183,7 @@ class Fidelity(Observer):
             return None
         figures = divergence(job, state.device)
         if figures is None:
-            return LedgerEntry(job.name, step.name, NAN, NAN, NAN, NAN, NAN, "none", "not Gaussian")
+            return LedgerEntry(job.name, step.name, NAN, NAN, NAN, NAN, NAN, "none", "no exact law")
         return LedgerEntry(
             job.name,
             step.name,
@@ -197,7 +197,12 @@ class Fidelity(Observer):
 
 
 def divergence(job: Job, device: Device) -> Divergence | None:
-    """The figures of a job as it stands; None for what is not Gaussian."""
+    """The figures of a job as it stands; None for what is neither Gaussian nor a small spin system."""
+    if job.target.n and not job.target.domains[0].size:
+        from spucc.spin_fidelity import spin_figures
+
+        figures = spin_figures(job, device)
+        return None if figures is None else Divergence(*figures)
     if not job.target.is_gaussian or getattr(job.value, "domain", Domain.REAL) is not Domain.REAL:
         return None
     if job.target.n > DENSE_LIMIT:

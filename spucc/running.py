@@ -62,6 +62,9 @@ def run_program(
         samples = max((s.draws * s.chains for s in schedules), default=1000)
     plan = Plan.of(samples, chains)
     independent = mode == Mode.INDEPENDENT and not any(_has_loop(job) for job in program.jobs)
+    # A backend that cannot draw independently from a job says so; its estimates then count effective draws.
+    tells = getattr(engine, "independent", None)
+    independent = independent and (tells is None or all(tells(job, program.device) for job in program.jobs))
     estimates = [
         _estimate(program, q, plan, independent)
         for q in program.source.queries

@@ -30,10 +30,24 @@ def _spice() -> Backend:
     return Spice()
 
 
+def _pbit() -> Backend:
+    from spucc.targets.pbit import Pbit
+
+    return Pbit()
+
+
+def _langevin() -> Backend:
+    from spucc.targets.nonlinear import Langevin
+
+    return Langevin()
+
+
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "exact": _exact,
     "board-model": _board_model,
     "spice": _spice,
+    "pbit": _pbit,
+    "langevin": _langevin,
 }
 
 
@@ -41,6 +55,8 @@ DEFAULT_BACKENDS: dict[Family, str] = {
     Family.IDEAL: "exact",
     Family.CAPACITIVE: "exact",
     Family.RESISTIVE: "exact",
+    Family.PBIT: "pbit",
+    Family.LANGEVIN: "langevin",
 }
 """The backend that runs a family's programs unless another one is asked for."""
 

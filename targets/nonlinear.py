@@ -1,0 +1,118 @@
+"""The backend of nonlinear Langevin units: equilibrium by Metropolis-adjusted steps, dynamics by steps of a
+stated bias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from spucc.arrays import frozen
+from spucc.backend import Chunk, Mode, Progress, Request, silent
+from spucc.device import Bank, Device
+from spucc.stages import Domain, Job, Quantized
+from spucc.targets.langevin.potential import Potential
+from spucc.targets.langevin.step_choice import choose_step
+from spucc.targets.langevin.walkers import Walkers
+from spucc.targets.pbit import configuration_of, device_values, read, seed_of
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """`independent` runs sample the equilibrium without error of the step (its length is tuned while
+    settling, then fixed); `trajectory` runs follow the overdamped dynamics of the units with the step that
+    keeps the bias of ⟨x²⟩ below `tolerance`, and `interval` counts such steps."""
+
+    tolerance: float = 1e-3
+    threads: int = 1
+    name: str = "langevin"
+
+    def independent(self, job: Job, device: Device) -> bool:
+        """No: these draws follow one another."""
+        return False
+
+    def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
+        """See `spucc.backend.Backend`. Raises E0726 for a job that is not compiled to the end, E0728 for one
+        whose cells are not real, E0554 for a trajectory that escapes."""
+        configuration = configuration_of(job, Domain.REAL)
+        codes = configuration.codes
+        runs: list[Any] = []
+        for m in range(codes.members):
+            key = (*seed_of(request.seed, job.name), m)
+            potential = units(codes, m, device)
+            kt, mobility = float(codes.scale[m]), device.spec.circuit.mobility
+            walkers = Walkers(
+                potential, request.chains, key, temperature=kt, mobility=mobility, threads=self.threads
+            )
+            if request.mode is Mode.INDEPENDENT:
+                # tuned on walkers of its own, so that it is the same for any number of chains and any first
+                # draw
+                pilot = Walkers(potential, 16, (*key, 1), temperature=kt, mobility=mobility)
+                runs.append(Adjusted(walkers, tuned(pilot)))
+            else:
+                step = choose_step(potential, kt, np.full(potential.n, mobility), self.tolerance)
+                runs.append(Dynamics(walkers, step.length if np.isfinite(step.length) else 1.0))
+        yield from read(job, configuration, request, progress, runs)
+
+
+def units(codes: Quantized, m: int, device: Device) -> Potential:
+    """The potential of member m's codes, in the device's units; its temperature is the member's scale."""
+    spec = device.spec
+    coupling = device_values(codes.coupling[m], codes, device)
+    nothing = Bank(signed=True)
+    i, j = codes.edges.T
+    d = np.arange(codes.n)
+    rows, cols = np.concatenate([i, j, d]), np.concatenate([j, i, d])
+    data = np.concatenate([-coupling, -coupling, spec.ground.decode(codes.ground[m])])
+    quadratic = sparse.csr_array(sparse.coo_array((data, (rows, cols)), shape=(codes.n, codes.n)))
+    bias = (spec.bias or nothing).decode(codes.bias[m])
+    quartic = (
+        np.zeros(codes.n) if codes.quartic is None else (spec.quartic or nothing).decode(codes.quartic[m])
+    )
+    return Potential(frozen(-bias), quadratic, frozen(quartic))
+
+
+def tuned(pilot: Walkers, goal: float = 0.6) -> float:
+    """A step length that is accepted about six times in ten: 40 rounds of 10 steps on `pilot`, with a falling
+    gain."""
+    p = pilot.potential
+    stiffness = np.abs(p.diagonal) + 12 * p.quartic + np.asarray(abs(p.quadratic).sum(axis=1)).ravel()
+    h = 1.0 / (float(pilot.mobility.max(initial=1.0)) * max(float(stiffness.max(initial=1.0)), 1e-12))
+    for k in range(40):
+        share = float(pilot.adjusted(h, 10).mean())
+        h *= float(np.exp(2.0 * (share - goal) / (1 + k) ** 0.6))
+    return h
+
+
+class Adjusted:
+    """Walkers as `read` steps them, in equilibrium."""
+
+    def __init__(self, walkers: Walkers, length: float) -> None:
+        self._walkers, self._length = walkers, length
+
+    def settle(self, count: int) -> None:
+        self.step(count)
+
+    def step(self, count: int) -> None:
+        self._walkers.adjusted(self._length, count)
+
+    def values(self) -> NDArray[Any]:
+        return self._walkers.positions()
+
+    @property
+    def parts(self) -> dict[str, NDArray[Any]]:
+        return self._walkers.export()
+
+    def restore(self, parts: dict[str, NDArray[Any]]) -> None:
+        self._walkers.restore(parts)
+
+
+class Dynamics(Adjusted):
+    """Walkers that follow the units' own dynamics."""
+
+    def step(self, count: int) -> None:
+        self._walkers.overdamped(self._length, count)
