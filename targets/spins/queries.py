@@ -48,7 +48,7 @@ def best_state(
     energy: Energy, seed: int = 0, *, chains: int = 256, sweeps: int = 1000, threads: int = 1
 ) -> Best:
     """Annealing, recombination and tabu search; the bound by exact elimination where the graph is narrow,
-    else from eigenvalues. Raises E0552 for real variables and E0561 for products of more than two
+    else from eigenvalues. Raises E0552 for real variables and E0558 for products of more than two
     variables."""
     model, constant, own = _model(energy)
     found = anneal(model, (abs(seed), int(seed < 0), 0xA76), chains=chains, sweeps=sweeps, threads=threads)
@@ -89,7 +89,7 @@ def _model(energy: Energy) -> tuple[SpinModel, float, FloatArray]:
         fail("E0552", f"`{energy.label(int(real[0]))}` is real, and only spins and bits can be searched")
     if energy.higher:
         fail(
-            "E0561",
+            "E0558",
             "the energy has products of more than two variables",
             help="run the pass `encode` first; it turns them into pair couplings with auxiliary spins",
         )

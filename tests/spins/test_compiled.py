@@ -218,7 +218,7 @@ def test_the_bound_of_a_dense_model_is_one() -> None:
     assert best.proof == "eigenvalues"
     assert best.bound < best.energy
     assert best.gap < 0.5 * abs(best.energy)
-    with pytest.raises(SpuccError, match="E0561"):
+    with pytest.raises(SpuccError, match="E0558"):
         best_state(mixed(1))
 
 
