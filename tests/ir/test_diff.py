@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def with_codes(program: Program, **changes: object) -> Program:
 
 def test_each_pass_says_what_it_did() -> None:
     s = list(build.states().values())
-    said = [diff_states(a, b) for a, b in zip(s, s[1:])]
+    said = [diff_states(a, b) for a, b in pairwise(s)]
     assert "stage: energy → jobs" in said[0] and "job all: new, 3 of the model's coordinates" in said[0]
     assert "+ realise: read back 3 → 3 scaled, shifted" in said[1] and "balanced as it is" in said[1]
     assert "x[0] x[1]" in said[1] and "-0.5" in said[1] and "-0.4" in said[1]
@@ -47,10 +48,24 @@ def test_only_what_changed_is_said() -> None:
     other = with_codes(program, coupling=frozen([[80, 91]], np.int64))
     rows = diff_programs(program, other).split("\n")
     assert rows[0] == "job all:"
-    assert (
-        len(rows) == 2
-        and rows[1].split() == ["~", "x[1]", "x[2]", "90", "=", "0101_1010", "=", "900", "pF", "→", "91", "=", "0101_1011", "=", "910", "pF"]
-    )
+    assert len(rows) == 2 and rows[1].split() == [
+        "~",
+        "x[1]",
+        "x[2]",
+        "90",
+        "=",
+        "0101_1010",
+        "=",
+        "900",
+        "pF",
+        "→",
+        "91",
+        "=",
+        "0101_1011",
+        "=",
+        "910",
+        "pF",
+    ]
 
 
 def test_programs_for_another_device_and_model() -> None:
@@ -76,6 +91,8 @@ def test_large_models_are_summed_up() -> None:
     n = 3000
     energy = build.Energy(
         build.layout([("x", (n,), build.Domain.REAL, None)]),
+        frozen(np.zeros(n)),
+        build.Quadratic(build.sparse.csr_array(build.sparse.eye_array(n))),
         frozen(np.zeros(n)),
         build.Quadratic(build.sparse.csr_array(build.sparse.eye_array(n))),
     )

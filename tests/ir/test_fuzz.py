@@ -1,5 +1,5 @@
-"""Mutated files end in a `SpuccError` with an E06xx or in values that later stages can work with; never in a traceback, never in a
-gigabyte, never in a file."""
+"""Mutated files end in a `SpuccError` with an E06xx or in values that later stages can work with; never in a traceback, never
+in a gigabyte, never in a file."""
 
 from __future__ import annotations
 

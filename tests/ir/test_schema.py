@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -62,3 +64,20 @@ def test_the_walk_reaches_the_stages() -> None:
         "Majority",
         "Calibration",
     }
+
+
+def test_the_page_names_every_key() -> None:
+    """`docs/ir.md` is normative: each key and column that the schema writes stands on it."""
+    page = (Path(__file__).parents[2] / "docs" / "ir.md").read_text(encoding="utf-8")
+    keys = set()
+    for record in (v for v in vars(schema).values() if isinstance(v, Record)):
+        for part in record.items:
+            keys.add(getattr(part, "key", "") or getattr(part, "name", ""))
+            for column in getattr(part, "columns", ()):
+                keys |= set(column.names or (column.field,))
+    for rows in (v for v in vars(schema).values() if isinstance(v, Rows)):
+        keys |= {name for name, _ in rows.columns}
+    keys.discard("")
+    assert len(keys) > 80
+    missing = sorted(k for k in keys if not re.search(rf"(?<![\w-]){re.escape(k)}(?![\w-])", page))
+    assert not missing

@@ -1,0 +1,94 @@
+"""With the real passes: every stage that a compilation goes through reads back, and going on from a file is going on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spucc.devices import load_device
+from spucc.driver import default_passes, program_of, run_pipeline, start
+from spucc.explain import explain_coupler, explain_variable
+from spucc.grammar import load
+from spucc.ir import identical, pack_program, pack_state, print_state, read_program, read_state
+from spucc.ir.diff import diff_states
+from spucc.pipeline import Context
+from spucc.stages import Configuration, Provenance, Stage, State
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+CHAIN = """
+var x: real[6]
+var mu: real
+mu ~ normal(1, 2)
+x[0] ~ normal(mu, 1)
+x[1:] ~ normal(0.5 * x[:-1] + 0.1 * mu, 1)
+observe x[2] = 1.5
+query draws = sample(x)
+query m = mean(mu)
+"""
+TWO = "var x: real[3] ~ normal(0, 1)\nvar y: real[2]\ny ~ normal(1, 2)\nquery a = mean(x)\nquery b = cov(y)\n"
+
+
+def begin(text: str, target: str) -> State:
+    model = load(text, name="m.spu")
+    provenance = Provenance(tuple(model.sources.items()), model.program_digest, model.data_digest, "test")
+    return start(model.energy, load_device(target), provenance)
+
+
+@pytest.mark.parametrize("target", ["ideal", "spu8", "spu8-signed", "resistive-64"])
+@pytest.mark.parametrize("text", [CHAIN, TWO], ids=["chain", "two"])
+def test_stopping_and_going_on_at_every_pass(text: str, target: str) -> None:
+    """One pass at a time, each from the bytes of the one before, against all passes in one go."""
+    first = begin(text, target)
+    pipeline = default_passes(first.device)
+    whole = run_pipeline(first, pipeline, Context(seed=3))
+    state = first
+    for k, name in enumerate(pipeline.split(",")):
+        before = state
+        data = pack_state(state, (None, 4)[k % 2])
+        state = run_pipeline(read_state(data), name, Context(seed=3))
+        assert identical(read_state(print_state(state).encode()), state)
+        assert "+ " + name in diff_states(before, state)
+    assert pack_program(program_of(state, pipeline)) == pack_program(program_of(whole, pipeline))
+
+
+@pytest.mark.parametrize("target", ["ideal", "spu8"])
+def test_explaining_every_entry_and_coupler(target: str) -> None:
+    first = begin(CHAIN, target)
+    pipeline = default_passes(first.device)
+    program = program_of(run_pipeline(first, pipeline, Context()), pipeline)
+    assert identical(read_program(pack_program(program)), program)
+    for label in program.source.labels():
+        text = explain_variable(program, label)
+        assert text.startswith(label)
+        assert ("observed at 1.5: no cell carries it" in text) == (label == "x[2]"), text
+        if label != "x[2]":
+            assert "read-out" in text and "asked" in text and "cell " in text
+    for job in program.jobs:
+        assert isinstance(job.value, Configuration)
+        codes = job.value.codes
+        for p, q in codes.edges.tolist():
+            text = explain_coupler(program, int(codes.cell[p]), int(codes.cell[q]))
+            assert f"(cell {codes.cell[p]}) and" in text and "m.spu:" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(f.stem for f in EXAMPLES.glob("*.spu")))
+def test_every_example_at_every_stage(name: str) -> None:
+    """On the ideal device, in all texts and containers."""
+    data = EXAMPLES / f"{name}.json"
+    alias = EXAMPLES / f"{name.removesuffix('_spu8')}.json"
+    model = load(EXAMPLES / f"{name}.spu", files=[f for f in (data, alias) if f.exists()][:1])
+    if not all(v.domain == "real" for v in model.energy.variables):
+        device = load_device("ideal")
+        state = State(Stage.ENERGY, model.energy, model.energy, device)
+        assert identical(read_state(pack_state(state)), state)
+        return
+    state = start(model.energy, load_device("ideal"))
+    for step in default_passes(state.device).split(","):
+        state = run_pipeline(state, step, Context())
+        for limit in (None, 64):
+            data_ = pack_state(state, limit)
+            again = read_state(data_)
+            assert identical(again, state) and pack_state(again, limit) == data_
