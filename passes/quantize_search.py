@@ -27,7 +27,7 @@ from spucc.passes.tiles import SparseLaw, settle
 _DENSE = 1500
 """Cells beyond which matrices stay sparse."""
 _THIN = 120
-_THIN_DEGREE = 6
+_THIN_DEGREE = 10
 """Cells beyond which that holds already where there are at most so many parameters a cell."""
 _SWEEP = 60_000
 _REFIT = 400_000
@@ -171,9 +171,10 @@ def _candidate(book: Codebook, law: Law, k: FloatArray, r: FloatArray) -> Candid
 def _budget(book: Codebook, method: str, effort: int) -> dict[str, Any]:
     """How many scalings to decode: the lattices of small boards are reduced in milliseconds."""
     small = book.size <= _SMALL
+    full = _THIN_DEGREE * book.n < book.size <= 600
     more = 4 if effort > 1 else 1
     return {
-        "bases": (24 if small else 8 if book.size <= 600 else 3) * more,
+        "bases": (24 if small else 8 if full else 3) * more,
         "batch": 8,
         "width": (4 if small else 1) * more,
         "reduce": method != "babai",

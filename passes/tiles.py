@@ -17,9 +17,11 @@ from scipy import linalg, sparse
 from spucc.arrays import FloatArray, IntArray
 from spucc.passes import lattice_reduction
 from spucc.passes.codebook import Codebook
+from spucc.passes.fisher import inverse as dense_inverse
 from spucc.passes.takahashi import Selected, factored, logdet, selected_inverse
 
-
+_FULL = 1500
+"""Cells up to which the whole inverse is kept."""
 _REDUCED = 1200
 """Components of one tile up to which its basis is reduced; beyond, nearest planes in the order of stiffness."""
 
@@ -32,6 +34,8 @@ class SparseLaw:
     diagonal: FloatArray
     off: FloatArray
     inverse: Selected
+    full: FloatArray | None = None
+    """All of A⁻¹, where the board is small enough to keep it: then every tile hears of every other."""
 
     @staticmethod
     def of(book: Codebook, matrix: sparse.csr_array) -> SparseLaw | None:
@@ -40,7 +44,8 @@ class SparseLaw:
         if inverse is None:
             return None
         off = np.asarray(matrix[e[:, 0], e[:, 1]]).ravel() if e.size else np.zeros(0)
-        return SparseLaw(matrix, matrix.diagonal(), off, inverse)
+        full = dense_inverse(matrix.toarray()) if book.n <= _FULL else None
+        return SparseLaw(matrix, matrix.diagonal(), off, inverse, full)
 
     def indices(self, book: Codebook, d: FloatArray) -> FloatArray:
         """Real indices [m] of D A D."""
@@ -151,11 +156,17 @@ def sweep(
     for tile in tiles:
         if stop():
             break
-        region = surroundings(adjacency, tile, halo)
+        # With the whole inverse at hand the ends of the tile's couplers are surroundings enough.
+        region = surroundings(adjacency, tile, halo if law.full is None else tile.size + 1)
         block = _Tile(book, law, d, region, tile.size, incident)
         mine = block.own if k is not None else block.own[~decided[block.own]]
         others = np.setdiff1d(block.touching[decided[block.touching]], mine)
-        found, eta = block.decode(mine, others, offset, shift, wanted, mu, rng, batch)
+        load = (
+            block.far_load(mine, offset, shift)
+            if law.full is not None
+            else block.load(mine, others, offset, shift)
+        )
+        found, eta = block.decode(mine, load, wanted, mu, rng, batch)
         chosen[mine], offset[mine] = found, found - wanted[mine]
         shift[tile] = eta
         decided[mine] = True
@@ -184,9 +195,12 @@ class _Tile:
     ) -> None:
         self.book, self.region, self.count = book, region, count
         scale = d[region]
+        self.law, self.d = law, d
         self.a = law.matrix[region][:, region].toarray() * np.outer(scale, scale)
-        self.s = np.asarray(linalg.inv(self.a, check_finite=False))
-        self.place = {int(cell): at for at, cell in enumerate(region.tolist())}
+        if law.full is None:
+            self.s = np.asarray(linalg.inv(self.a, check_finite=False))
+        else:
+            self.s = law.full[np.ix_(region, region)] / np.outer(scale, scale)
         self.local = np.full(book.n, -1)
         self.local[region] = np.arange(region.size)
         self.own = np.unique(incident[region[:count]].indices)
@@ -215,12 +229,42 @@ class _Tile:
         second = np.where(i == j, 0.0, b * s[i, j] + c * s[j, j])
         return np.asarray((cells[:, None] == i) * first + (cells[:, None] == j) * second)
 
+    def load(self, mine: IntArray, others: IntArray, offset: FloatArray, shift: FloatArray) -> FloatArray:
+        """What the decided components `others` and scales of the surroundings press with on the scales of the tile's cells
+        and on the components `mine`: the linear term of the tile's problem."""
+        cells, halo = np.arange(self.count), np.arange(self.count, self.region.size)
+        x, y = self.parts(mine), self.parts(others)
+        known = offset[others]
+        far = shift[self.region[self.count :]]
+        both = 2.0 * self.a * self.s
+        return np.concatenate([
+            2.0 * self.cross(cells, y) @ known + both[: self.count, self.count :] @ far,
+            _gram(self.s, x, y) @ known + 2.0 * self.cross(halo, x).T @ far,
+        ])  # fmt: skip
+
+    def far_load(self, mine: IntArray, offset: FloatArray, shift: FloatArray) -> FloatArray:
+        """The same of everything decided on the whole board: with the error E = Σ δ_e B_e + diag(η)A + A diag(η) it is
+        2(ES)_pp for the tile's scales and tr(B_f S E S) for its components."""
+        book, d, full = self.book, self.d, self.law.full
+        assert full is not None
+        error = offset * book.levels.step
+        error[mine] = 0.0
+        eta = shift.copy()
+        eta[self.region[: self.count]] = 0.0
+        moved = sparse.diags_array(eta * d) @ self.law.matrix @ sparse.diags_array(d)
+        base = book.sparse(error) if book.base is None else sparse.csr_array(book.sparse(error) - book.base)
+        nearby = full[:, self.region] / np.outer(d, d[self.region])
+        half = (base + moved + moved.T) @ nearby
+        response = nearby.T @ half
+        i, j, a, b, c = self.parts(mine)
+        on_parts = a * response[i, i] + np.where(i == j, 0.0, 2 * b * response[i, j] + c * response[j, j])
+        rows = self.region[: self.count]
+        return np.concatenate([2.0 * half[rows, np.arange(self.count)], on_parts])
+
     def decode(
         self,
         mine: IntArray,
-        others: IntArray,
-        offset: FloatArray,
-        shift: FloatArray,
+        load: FloatArray,
         wanted: FloatArray,
         mu: float,
         rng: np.random.Generator,
@@ -228,23 +272,17 @@ class _Tile:
     ) -> tuple[FloatArray, FloatArray]:
         """Indices of the components `mine` and the shifts of log d of the tile's cells."""
         levels = self.book.levels.subset(mine)
+        cells = np.arange(self.count)
         if mine.size == 0:
-            return np.zeros(0), shift[self.region[: self.count]]
-        cells, halo = np.arange(self.count), np.arange(self.count, self.region.size)
-        x, y = self.parts(mine), self.parts(others)
+            both = 2.0 * (self.a * self.s + np.eye(self.region.size))[: self.count, : self.count]
+            return np.zeros(0), -linalg.cho_solve((_root(both * (1.0 + mu)), False), load, check_finite=False)
+        x = self.parts(mine)
         cross = 2.0 * self.cross(cells, x)
         both = 2.0 * (self.a * self.s + np.eye(self.region.size))
         metric = np.block(
             [[both[: self.count, : self.count] * (1.0 + mu), cross], [cross.T, _gram(self.s, x, x)]]
         )
-        known = offset[others]
-        far = shift[self.region[self.count :]]
-        load = np.concatenate([
-            2.0 * self.cross(cells, y) @ known + both[: self.count, self.count :] @ far,
-            _gram(self.s, x, y) @ known + 2.0 * self.cross(halo, x).T @ far,
-        ])  # fmt: skip
-        ridge = 1e-13 * np.trace(metric) / metric.shape[0]
-        root = linalg.cholesky(metric + ridge * np.eye(metric.shape[0]), check_finite=False)
+        root = _root(metric)
         best = -linalg.cho_solve((root, False), load, check_finite=False)
         n = self.count
         target = wanted[mine] + best[n:]
@@ -259,13 +297,28 @@ class _Tile:
         span = 2.0 / max(float(np.median(levels.last - levels.first)), 1.0)
         moves = rng.uniform(-span, span, (batch, n))
         moves[0] = 0.0
-        flat = linalg.solve(metric[n:, n:] + ridge * np.eye(mine.size), -cross.T @ moves.T, assume_a="pos").T
+        flat = -linalg.cho_solve((_root(metric[n:, n:]), False), cross.T @ moves.T, check_finite=False).T
         points = lattice_reduction.nearest_points(reduced, basis, target + flat, 1)[:, 0]
         legal = np.clip(points, levels.first, levels.last)
         cost = np.einsum("ij,kj->ki", triangle, legal - target)
         found = legal[int(np.argmin(np.einsum("ki,ki->k", cost, cost)))]
-        free = linalg.solve(metric[:n, :n], -(load[:n] + cross @ (found - wanted[mine])), assume_a="pos")
-        return found, free
+        rest = load[:n] + cross @ (found - wanted[mine])
+        return found, -linalg.cho_solve((_root(metric[:n, :n]), False), rest, check_finite=False)
+
+
+def _root(metric: FloatArray) -> FloatArray:
+    """Upper triangular R with RᵀR = metric, scaled to a unit diagonal first; what is numerically singular gets a ridge."""
+    diagonal = np.diagonal(metric)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    unit = metric / np.outer(scale, scale)
+    ridge = 1e-14
+    while True:
+        try:
+            root = linalg.cholesky(unit + ridge * np.eye(scale.size), check_finite=False)
+        except linalg.LinAlgError:
+            ridge *= 100.0
+            continue
+        return np.asarray(root * scale)
 
 
 def settle(
