@@ -31,7 +31,7 @@ def workloads(folder: Path, largest: int = 64) -> Iterator[tuple[str, np.ndarray
         tables = np.load(file)
         found = set(tables.files)
         laws: list[tuple[str, np.ndarray, np.ndarray]] = []
-        for suffix in [f[5:] for f in found if f.startswith("Q_tau")]:
+        for suffix in [f[2:] for f in sorted(found) if f.startswith("Q_tau")]:
             laws.append((f"{file.parent.name}_{suffix}", tables[f"Q_{suffix}"], tables[f"mean_{suffix}"]))
         for cov, mean in (("cov", "mean"), ("train_cov", "train_mean"), ("inverse", "x")):
             if {cov, mean} <= found and tables[cov].ndim == 2 and tables[cov].shape[0] <= largest:

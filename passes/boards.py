@@ -10,6 +10,9 @@ from scipy.sparse import csgraph
 
 from spucc.device import Device
 
+BRANCH = 10
+"""On a board of eight times the model's size trees of so many cells find a place."""
+
 TILE = 4
 """Components of so many cells find a place side by side on every lattice."""
 
@@ -48,28 +51,31 @@ def could_embed(k: sparse.csr_array, device: Device) -> bool:
 
 def component_limit(device: Device, n: int) -> int:
     """How many cells a component of a model of n variables may have, to be all but sure of a place."""
-    return sys.maxsize if complete(device) or n * 8 <= live_cells(device) else TILE
+    if complete(device):
+        return sys.maxsize
+    return BRANCH if n * 8 <= live_cells(device) else TILE
 
 
 def could_hold(k: sparse.csr_array, device: Device) -> bool:
-    """Whether the pattern of K is all but sure to find a place: the board is complete; or much larger than K
-    and K sparse; or K falls into components of at most four cells (paths on any lattice, any pattern where the
-    cells of a square see each other)."""
+    """Whether the pattern of K is all but sure to find a place without chains: the board is complete, or K falls
+    into components of at most four cells (paths on any lattice, any pattern where the cells of a square see each
+    other); where there is room, also into small trees of low degree."""
     n = int(k.shape[0])
     if n > live_cells(device):
         return False
     if complete(device):
         return True
-    couplings = (int(k.nnz) - n) // 2
-    degree = np.diff(k.indptr) - 1
-    if n * 8 <= live_cells(device) and couplings <= 2 * n and degree.max(initial=0) <= 16:
-        return True
     count, label = csgraph.connected_components(k, directed=False)
     size = np.bincount(label, minlength=count)
-    if size.max(initial=0) > TILE or n + int((size == TILE - 1).sum()) > live_cells(device):
+    if size.max(initial=0) > component_limit(device, n):
         return False
-    if device.topology.kind in ("king",):
-        return True
     coo = sparse.coo_array(k)
     inside = np.bincount(label[coo.row[coo.row < coo.col]], minlength=count)
-    return bool((inside <= np.maximum(size - 1, 0)).all() and degree.max(initial=0) <= 2)
+    degree = np.bincount(coo.row[coo.row != coo.col], minlength=n)
+    tree = inside <= np.maximum(size - 1, 0)
+    if device.topology.kind != "king":
+        return bool(tree.all() and degree.max(initial=0) <= 2)
+    if not (tree | (size <= TILE)).all() or degree.max(initial=0) > 4:
+        return False
+    # Squares of four side by side: a component of three wastes a cell of its square.
+    return n + int((size == TILE - 1).sum()) <= live_cells(device)

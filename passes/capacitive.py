@@ -351,6 +351,14 @@ def _unrealisable(
                 help="allow more with `realise{host-multiplications=…}`, or compile for `resistive-64`",
             )
         )
+    if int(p.shape[0]) > live_cells(device):
+        return SpuccError(
+            Diagnostic(
+                "E0512",
+                f"`{device.name}` has {live_cells(device)} working cells, and the model's {p.shape[0]} variables need one each",
+                help="a larger board (`spucc targets`), or condition on some variables",
+            )
+        )
     if not verdict.h_matrix:
         why = (
             f"no scaling makes it diagonally dominant (spectral radius {verdict.radius:.3g}), because of "
@@ -360,8 +368,6 @@ def _unrealisable(
         why = f"repulsive couplings close odd cycles, the strongest between {odd_pair(p, energy)}"
     else:
         why = "the ways that would serve are not allowed"
-    if int(p.shape[0]) > live_cells(device):
-        why += f"; it has {p.shape[0]} variables and the board {live_cells(device)} cells"
     return SpuccError(
         Diagnostic(
             "E0512",
