@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -17,6 +20,9 @@ from spucc.estimates import Estimate
 from spucc.readback import Affine, HostLoop, fold
 from spucc.results import Answer, Result
 from spucc.stages import Configuration, Job, Program
+
+if TYPE_CHECKING:
+    from spucc.draws_file import DrawsFile, Layout
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,16 @@ def run_program(
     mode: str = "independent",
     progress: Progress = silent,
     stopped: Callable[[], bool] = lambda: False,
+    stream: str | PathLike[str] | None = None,
+    resume: bool = False,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Run every job of a program and answer its queries.
 
     `samples` draws in all (the program's own schedule by default) over `chains` chains; `seed` any integer. A
-    KeyboardInterrupt ends the run with the draws so far and `Result.complete` False. Raises `SpuccError` for a backend that
+    KeyboardInterrupt ends the run with the draws so far and `Result.complete` False. `stream` is a netCDF file (`.nc`) that
+    is written as the run goes, in bounded memory; with `resume` a stopped run goes on from it, and ends with the same bytes
+    as one that was not stopped. `announce` is told how long a long run will take. Raises `SpuccError` for a backend that
     cannot run the program (E07xx) and for draws that do not fit memory (E0593).
     """
     engine = _backend(backend)
@@ -71,26 +82,143 @@ def run_program(
         if q.kind is not QueryKind.ARGMIN
     ]
     for e in estimates:
-        e.prepare()
+        e.prepare(streamed=stream is not None)
     best = [_Best(program, q) for q in program.source.queries if q.kind is QueryKind.ARGMIN]
     takers: list[Estimate | _Best] = [*estimates, *best]
-    request = Request(draws=plan.draws, chains=plan.chains, seed=seed, mode=Mode(mode))
-    complete, seen = True, 0
+    origin = provenance(program, plan, seed, engine.name, mode, plan.draws * plan.chains)
+    tape = _Tape(None if stream is None else Path(stream), plan, takers, origin, program)
+    if resume:
+        tape.take_up()
+    request = Request(draws=plan.draws - tape.done, chains=plan.chains, seed=seed, mode=Mode(mode), first=tape.done)
+    if stream is not None:
+        # Small enough for a checkpoint every few seconds.
+        request = replace(request, memory=_STREAM_MEMORY)
+    complete, seen, begin = True, tape.done, time.monotonic()
     try:
-        for chunks in _lockstep(engine, program, request, progress):
+        for chunks, states in _lockstep(engine, program, request, progress, tape.states()):
+            if seen == tape.done:
+                count = chunks[0].shape[1] if chunks else plan.draws
+                _announce(plan, seen, count, time.monotonic() - begin, tape.bytes(), announce)
+            tape.begin(states)
             for taker in takers:
                 taker.add(chunks)
             seen += chunks[0].shape[1] if chunks else plan.draws
+            tape.mark(seen, states)
             progress("sampling", seen / plan.draws)
-            if stopped():
+            if stopped() and seen < plan.draws:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         complete = False
         if seen == 0:
+            tape.close()
             raise
     by_query = {t.query.name: t.answer() for t in takers}
     answers = tuple(by_query[q.name] for q in program.source.queries)
-    return Result(answers, provenance(program, plan, seed, engine.name, mode, seen * plan.chains), complete)
+    tape.finish(answers, complete)
+    return Result(answers, {**origin, "samples": seen * plan.chains}, complete)
+
+
+# Bytes of draws between two checkpoints of a file.
+_STREAM_MEMORY = 32 << 20
+
+
+class _Tape:
+    """The file that a run writes as it goes, if it writes one."""
+
+    def __init__(
+        self, path: Path | None, plan: Plan, takers: Sequence[Estimate | _Best], origin: dict[str, Any], program: Program
+    ) -> None:
+        self._path, self._plan, self._takers, self._origin, self._program = path, plan, takers, origin, program
+        self._file: DrawsFile | None = None
+        self.done = 0
+
+    def take_up(self) -> None:
+        """Go on with the file that is there. Raises E0744, E0745."""
+        from spucc.draws_file import resume
+
+        if self._path is None:
+            fail("E0745", "there is no file to resume", help="name it with -o FILE.nc")
+        self._file = resume(self._path, self._origin)
+        self.done = self._file.done
+        self._attach()
+        for taker in self._takers:
+            taker.restore(self._file.restored(f"sum_{taker.query.name}"), self.done)
+
+    def states(self) -> list[FloatArray | None]:
+        """The state of each job to go on from."""
+        names = [f"state_{k}" for k in range(len(self._program.jobs))]
+        return [None if self._file is None or not self.done else self._file.restored(n) for n in names]
+
+    def bytes(self) -> int:
+        """The size of the file to be, without states."""
+        return 0 if self._path is None else self._layout([]).bytes
+
+    def begin(self, states: Sequence[FloatArray | None] | None) -> None:
+        """Create the file when the first draws are there: only then is it known what a job's state is."""
+        if self._path is None or self._file is not None:
+            return
+        from spucc.draws_file import create
+
+        self._file = create(self._path, self._layout(states or []), self._origin)
+        self._attach()
+
+    def mark(self, seen: int, states: Sequence[FloatArray | None] | None) -> None:
+        """A checkpoint after `seen` draws, where every job can go on from."""
+        if self._file is None or states is None:
+            return
+        held = {f"state_{k}": s for k, s in enumerate(states) if s is not None}
+        self._file.checkpoint(seen, self._sums(), held)
+
+    def finish(self, answers: Sequence[Answer], complete: bool) -> None:
+        """Write the answers; those of an interrupted run too, of the draws so far."""
+        if self._file is None:
+            return
+        for name, value in Result(tuple(answers)).arrays().items():
+            if f"answers/{name}" in self._file:
+                self._file.array(f"answers/{name}")[...] = value
+        if complete:
+            self._file.checkpoint(self._plan.draws, self._sums(), {}, finished=True)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _sums(self) -> dict[str, FloatArray]:
+        return {f"sum_{t.query.name}": t.sums() for t in self._takers}
+
+    def _attach(self) -> None:
+        assert self._file is not None
+        for t in self._takers:
+            if isinstance(t, Estimate) and t.keeps and t.size:
+                group = "posterior" if t.query.kind is QueryKind.SAMPLE else "run"
+                array = self._file.array(f"{group}/{t.query.name}")
+                t.kept = array.reshape(self._plan.chains, self._plan.draws, t.size)
+            elif isinstance(t, Estimate) and t.keeps:
+                t.kept = np.empty((self._plan.chains, self._plan.draws, 0))
+
+    def _layout(self, states: Sequence[FloatArray | None]) -> Layout:
+        from spucc.draws_file import Layout
+
+        own = [t for t in self._takers if isinstance(t, Estimate) and t.keeps]
+        return Layout(
+            chains=self._plan.chains,
+            draws=self._plan.draws,
+            samples=tuple((t.query.name, t.shape) for t in own if t.query.kind is QueryKind.SAMPLE),
+            kept=tuple((t.query.name, t.size) for t in own if t.query.kind is not QueryKind.SAMPLE),
+            answers=tuple(pair for t in self._takers for pair in t.answer_shapes()),
+            sums=tuple((f"sum_{t.query.name}", t.sums().size) for t in self._takers if t.sums().size),
+            states=tuple((f"state_{k}", s.shape) for k, s in enumerate(states) if s is not None),
+        )
+
+
+def _announce(
+    plan: Plan, done: int, count: int, seconds: float, size: int, announce: Callable[[str], None]
+) -> None:
+    """Say how long a long run will take, and how large its file will be, once the first draws have told."""
+    left = seconds * (plan.draws - done) / max(count, 1)
+    if left > 30 or size > 1 << 30:
+        disk = f" and {size / 2**30:.3g} GiB on the disk" if size else ""
+        announce(f"{(plan.draws - done) * plan.chains} draws: about {left:.0f} s{disk}")
 
 
 def provenance(
@@ -145,21 +273,33 @@ def _has_loop(job: Job) -> bool:
 
 
 def _lockstep(
-    engine: Backend, program: Program, request: Request, progress: Progress
-) -> Iterator[list[FloatArray]]:
-    """The same stretch of draws of every job, one list after the other."""
-    streams = [engine.run(job, program.device, request, progress) for job in program.jobs]
+    engine: Backend,
+    program: Program,
+    request: Request,
+    progress: Progress,
+    states: Sequence[FloatArray | None],
+) -> Iterator[tuple[list[FloatArray], list[FloatArray | None] | None]]:
+    """The same stretch of draws of every job, one list after the other, and with it the state of each job to go on from,
+    or None in the middle of a job's chunk."""
+    if not request.draws:
+        return
+    streams = [
+        engine.run(job, program.device, replace(request, state=state), progress)
+        for job, state in zip(program.jobs, states)
+    ]
     held: list[FloatArray | None] = [None] * len(streams)
+    after: list[FloatArray | None] = [None] * len(streams)
     done = 0
     while done < request.draws and streams:
         for k, stream in enumerate(streams):
             if held[k] is None:
-                held[k] = next(stream).values
+                chunk = next(stream)
+                held[k], after[k] = chunk.values, chunk.state
         ready = [h for h in held if h is not None]
         count = min(h.shape[1] for h in ready)
-        yield [h[:, :count] for h in ready]
         held = [h[:, count:] if h.shape[1] > count else None for h in ready]
         done += count
+        yield [h[:, :count] for h in ready], list(after) if all(h is None for h in held) else None
 
 
 def source_maps(program: Program) -> tuple[list[sparse.csr_array], FloatArray]:
@@ -189,10 +329,11 @@ def _estimate(program: Program, query: Query, plan: Plan, independent: bool) -> 
 
 
 class _Best:
-    """`argmin`: the state of least energy among the draws and, for Gaussian models, their mean."""
+    """`argmin`: the state of least energy among the draws; for Gaussian models also their mean, and for spins and bits what a
+    search finds, with a bound that no state goes below."""
 
-    def __init__(self, program: Program, query: Query) -> None:
-        self.query = query
+    def __init__(self, program: Program, query: Query, seed: int = 0) -> None:
+        self.query, self._seed = query, seed
         self._program = program
         self._maps, self._offset = source_maps(program)
         self._model = [v for v in program.source.variables if not v.stands_for]
@@ -218,9 +359,26 @@ class _Best:
         if energy[k] < self._energy:
             self._energy, self._state = float(energy[k]), x[k].copy()
 
+    def sums(self) -> FloatArray:
+        """What is carried from draw to draw, as one vector."""
+        state = np.full(self._sum.size, np.nan) if self._state is None else self._state
+        return np.concatenate([[self._energy, float(self._count)], state, self._sum])
+
+    def restore(self, sums: FloatArray | None, seen: int) -> None:
+        """Go on with what `sums` gave."""
+        if sums is not None and seen:
+            n = self._sum.size
+            self._energy, self._count = float(sums[0]), int(sums[1])
+            self._state, self._sum = sums[2 : 2 + n].copy(), sums[2 + n :].copy()
+
+    def answer_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """The names and shapes of the arrays that the answer will have."""
+        return tuple((f"{self.query.name}.{v.name}", v.shape) for v in self._model)
+
     def answer(self) -> Answer:
         if self._program.source.is_gaussian and self._count:
             self._try((self._sum / self._count)[None, :])
+        note = self._searched()
         assert self._state is not None
         parts = [self._state[v.start : v.stop] for v in self._model]
         return Answer(
@@ -228,8 +386,26 @@ class _Best:
             self.query.kind,
             np.concatenate(parts) if parts else np.zeros(0),
             parts=tuple((v.name, v.shape) for v in self._model),
-            note=f"energy {self._energy:.6g}, the least found in {self._count} draws",
+            note=f"energy {self._energy:.6g}, {note or f'the least found in {self._count} draws'}",
         )
+
+    def _searched(self) -> str:
+        """Search a model of spins and bits with pair couplings; what can be said of the state, empty where nothing can."""
+        model = self._program.model
+        if not model.n or model.higher or model.domains[0].size:
+            return ""
+        from spucc.targets.spins.queries import best_state
+
+        found = best_state(model, self._seed)
+        back = fold([s.readback for s in self._program.steps if s.readback is not None], self._program.source.n)[0]
+        assert isinstance(back, Affine)
+        state = back.draws(found.state[None, :])
+        self._try(state)
+        # the model's constant may differ from the source's by what was observed
+        bound = found.bound + float(_model_energy(self._program.source, state)[0]) - found.energy
+        if found.proof == "exact":
+            return "and no state has less"
+        return f"and no state is below {min(bound, self._energy):.6g} ({found.proof})"
 
 
 def _model_energy(source: Energy, x: FloatArray) -> FloatArray:

@@ -379,3 +379,25 @@ def test_restricted_boltzmann_machines(name: str) -> None:
     ais = annealed_log_z(model, (4,), chains=256, steps=1500)
     assert abs(ais.value - encoded.constant - figures["log_partition"]) < 4 * ais.error
     assert ais.error < 0.1
+
+
+def test_argmin_of_a_program_is_proved_and_minds_observations() -> None:
+    from spucc.energy import Observed, Query, QueryKind
+    from spucc.running import run_program
+
+    j, h = couplings(10, 0.5, 1.0, 9)
+    free = spins(j, h)
+    query = Query("best", QueryKind.ARGMIN)
+    energy = Energy(
+        free.variables,
+        free.linear,
+        free.quadratic,
+        observed=Observed(frozen([4], np.int64), frozen([1.0])),
+        queries=(query,),
+    )
+    (answer,) = run_program(compile_energy(energy, "ideal-spin"), samples=10, backend="pbit").answers
+    s = 1.0 - 2.0 * ((np.arange(1024)[:, None] >> np.arange(10)) & 1)
+    value = -0.5 * ((s @ j) * s).sum(axis=1) - s @ h
+    value[s[:, 4] != 1] = np.inf
+    np.testing.assert_array_equal(answer.value, s[np.argmin(value)])
+    assert "no state has less" in answer.note
