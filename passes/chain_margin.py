@@ -97,7 +97,9 @@ def _missing(rounding: Rounding, g: FloatArray, unit: float) -> FloatArray:
     return np.maximum(rounding.floor_g - g / unit, 0.0)
 
 
-def _log_unit(rounding: Rounding, coupling: FloatArray, g: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+def _log_unit(
+    rounding: Rounding, coupling: FloatArray, g: FloatArray
+) -> tuple[float, FloatArray, FloatArray]:
     """The logarithm of the dimensionless value of 1 of the bank, when the largest value (as a smooth norm) is at the end of
     its range, and its derivatives by coupling and self value."""
     c, d = np.abs(coupling) / rounding.top_c, np.abs(g) / rounding.top_g
@@ -156,9 +158,10 @@ def relax(
         if stop():
             break
         jacobian = Jacobian(network, reading, L)
-        f, v, w = _gradient(rounding, network, reading, L, jacobian)
-        history.append(f)
-        if len(history) > 10 and history[-11] - f < 10 * gain:
+        _, v, w = _gradient(rounding, network, reading, L, jacobian)
+        merit = _merit(rounding, network, reading)
+        history.append(merit)
+        if len(history) > 10 and history[-11] - merit < 10 * gain:
             break
         S = jacobian.solve(jacobian.forward(v, w), 1e-10)
         back_v, back_w = jacobian.adjoint(S)
@@ -179,7 +182,7 @@ def relax(
             tuned = tune(trial, L, iterations=4, goal=bound)
             if tuned is None or tuned[1].residual > 1.01 * bound:
                 tuned = None
-            elif _value(rounding, *tuned) < f + 1e-3 * step * fall:
+            elif _merit(rounding, *tuned) < merit + 1e-3 * step * fall:
                 break
             length = 0.35 * step
             tuned = None
@@ -194,7 +197,7 @@ def relax(
     return network, reading
 
 
-def _value(rounding: Rounding, network: Network, reading: Reading) -> float:
-    """f of `_gradient` without its derivatives."""
+def _merit(rounding: Rounding, network: Network, reading: Reading) -> float:
+    """f of `_gradient`, with the divergence before rounding in the same measure."""
     _, unit, total = _parts(rounding, network, reading)
-    return float(np.log(total) + 2 * np.log(unit))
+    return float(np.log(unit**2 * total + 48 * reading.T.shape[0] * reading.kl))

@@ -24,6 +24,8 @@ _PATIENCE = 4
 """How many weaker chains are tried after the best."""
 _EXACT = 1e-8
 """A residual ‖T − I‖ whose KL, a quarter of its square, is rounding error."""
+_DEAR = 1e-4
+"""From this expected KL per variable on, chains that are not exact are tried too."""
 _STEPS = (0, 150, 800)
 """Steps of `relax` at each `--optimize`."""
 
@@ -33,11 +35,13 @@ class Embed(JobPass):
     """Make chains of cells stand for their variables exactly, at the strength that loses least to rounding.
 
     `strength` fixes the start's κ in units of each variable's own K_ii (then nothing is searched); 0 leaves it to the
-    compiler. `compensate=false` keeps the start's values: what chains cost without this pass.
+    compiler. `compensate=false` keeps the start's values: what chains cost without this pass. With `exact` chains are exact
+    before rounding wherever they can be, even where rounding then costs more.
     """
 
     strength: float = 0.0
     compensate: bool = True
+    exact: bool = False
 
     name: ClassVar[str] = "embed"
     takes: ClassVar[Stage] = Stage.PLACED
@@ -58,7 +62,9 @@ class Embed(JobPass):
             return Outcome(placed)
         network, L = start(placed)
         stray, _ = strays(device, placed.cell, placed.edges)
-        rounding = Rounding.of(device.spec.coupling, device.spec.ground, stray if placed.family.springs else np.zeros(placed.n))
+        rounding = Rounding.of(
+            device.spec.coupling, device.spec.ground, stray if placed.family.springs else np.zeros(placed.n)
+        )
         best, reading = self._solve(network, L, rounding, context)
         outcome = with_values(placed, best)
         inner = (
@@ -84,26 +90,39 @@ class Embed(JobPass):
                 )
             return found
         network = _firm(network, L)
-        # Can these chains be exact at all? If not, what exactness is worth depends on what rounding will cost.
+        # Can these chains be exact at all? If not, or if exactness makes rounding dear, it is given up for what it costs.
         first = tune(network, L)
-        exact = first is not None and first[1].residual < _EXACT
-        best: tuple[float, Network, Reading] | None = None
-        worse = 0
-        while worse < _PATIENCE:
-            now = read(network, L)
-            goal = _EXACT if exact or now is None else min(max(rounding.worth(network, now), _EXACT), 0.1)
-            found = None if now is None else tune(network, L, goal=goal)
-            if found is None:
-                break
-            network, reading = found
-            cost = rounding.cost(network, reading)
-            worse = 0 if best is None or cost < best[0] else worse + 1
-            if best is None or cost < best[0]:
-                best = cost, network, reading
-            network = scaled_chains(network, _SHRINK)
-        assert best is not None, "`_firm` found a start that is positive definite"
-        steps = _STEPS[min(context.optimize, len(_STEPS) - 1)]
-        return relax(best[1], best[2], L, rounding, steps, context.stop.is_set)
+        tried: list[tuple[Network, Reading]] = []
+        if first is not None and first[1].residual < _EXACT:
+            tried.append(_weakened(network, L, rounding, context, True))
+        if not tried or (not self.exact and rounding.cost(*tried[0]) > _DEAR):
+            tried.append(_weakened(network, L, rounding, context, False))
+        return min(tried, key=lambda pair: rounding.cost(*pair))
+
+
+def _weakened(
+    network: Network, L: FloatArray, rounding: Rounding, context: Context, exact: bool
+) -> tuple[Network, Reading]:
+    """Weaker and weaker chains while that costs less, then the least cost near the best of them."""
+    best: tuple[float, Network, Reading] | None = None
+    worse = 0
+    while worse < _PATIENCE:
+        now = read(network, L)
+        if now is None:
+            break
+        goal = _EXACT if exact else min(max(rounding.worth(network, now), _EXACT), 0.1)
+        found = tune(network, L, goal=goal)
+        if found is None:
+            break
+        network, reading = found
+        cost = rounding.cost(network, reading)
+        worse = 0 if best is None or cost < best[0] else worse + 1
+        if best is None or cost < best[0]:
+            best = cost, network, reading
+        network = scaled_chains(network, _SHRINK)
+    assert best is not None, "the start is positive definite"
+    steps = _STEPS[min(context.optimize, len(_STEPS) - 1)]
+    return relax(best[1], best[2], L, rounding, steps, context.stop.is_set)
 
 
 def start(placed: Placed) -> tuple[Network, FloatArray]:

@@ -27,8 +27,8 @@ from spucc.pipeline import Context, JobPass, Outcome
 from spucc.stages import Couplings, Job, Placed, Stage, cells_of, edge_list
 
 _METHODS = ("auto", "native", "template", "spectral", "embed", "minorminer")
-_DENSE = 0.5
-"""From this share of all pairs on, a template is taken without a search for something shorter."""
+_SPARSE = 4
+"""With more couplings a variable than this, a template is taken without a search for something shorter."""
 _LARGEST_SEARCH = 300
 _LARGEST_DENSE = 2_000
 
@@ -129,7 +129,7 @@ class Place(JobPass):
         if self.method == "minorminer":
             return _by_minorminer(model, board, context)
         built = template(model, device, board) if self.method in ("auto", "template") else None
-        dense = model.nnz >= _DENSE * n * (n - 1)
+        dense = model.nnz > 2 * _SPARSE * n
         if built is not None and (self.method == "template" or dense or n > _LARGEST_SEARCH):
             return built
         if self.method == "template":
@@ -148,7 +148,7 @@ class Place(JobPass):
         if n <= _LARGEST_SEARCH:
             part = _enough(model, board, usable)
             inside = sparse.csr_array(board[part][:, part])
-            tries = (1, 2, 6)[min(context.optimize, 2)]
+            tries = (1, 2, 6)[min(context.optimize, 2)] if model.nnz < 1_000 else 1
             found = find_embedding(model, inside, np.arange(part.size), context.rng(0xE3BED), tries)
             found = found and [part[c].tolist() for c in found]
         options = [c for c in (built, found) if c is not None]
