@@ -21,7 +21,7 @@ from spucc.passes.fisher import Law, divergence, inverse, refit
 
 _TRIES = 3
 _CORRECTIONS = 4
-_LATTICE = 1200
+_LATTICE = 400
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,12 +68,12 @@ def search(
     Never worse than Jacobi scaling with rounding and the refit of the scales: that is the first candidate.
     """
     thin = sparse.csr_array(matrix)
-    if book.n > _DENSE or (read is None and book.n > _THIN and book.size <= _THIN_DEGREE * book.n):
-        if members > 1 or method == "exact":
-            what = "an ensemble" if members > 1 else "the exact method"
-            fail(
-                "E0572", f"{what} is not to be had for a board of {book.n} cells", help="leave the option out"
-            )
+    few = book.size <= _THIN_DEGREE * book.n
+    alone = members == 1 and method != "exact"
+    if book.n > _DENSE and not alone:
+        what = "an ensemble" if members > 1 else "the exact method"
+        fail("E0572", f"{what} is not to be had for a board of {book.n} cells", help="leave the option out")
+    if book.n > _DENSE or (read is None and book.n > _THIN and few and alone):
         return _large(book, thin, method, effort, stop)
     whole = thin.toarray()
     law = law_of(whole, read)
@@ -82,14 +82,14 @@ def search(
     starts = scalings(book, np.diagonal(whole), whole[e[:, 0], e[:, 1]])
     pool = [_candidate(book, law, *rounded(book, law, whole, d)) for d in starts]
     search_on = method not in ("round",) and effort > 0
-    if search_on and method != "descent" and book.size <= _LATTICE:
+    rough = min(c.kl for c in pool)
+    if search_on and method != "descent" and book.size <= _LATTICE and (book.n <= _THIN or not few):
         pool += closest.candidates(
             book, law, whole, starts[-1], rng, stop=stop, **_budget(book, method, effort)
         )
-    if search_on and method in ("auto", "lll") and read is None:
-        few = _SMALL < book.size <= _THIN_DEGREE * book.n
-        if few or _LATTICE < book.size <= _PLANES:
-            pool += _tiled(book, thin, starts[-1], effort, stop, whole=not few)
+    tiled = (few and book.size > _SMALL) or _LATTICE < book.size <= _PLANES
+    if search_on and method in ("auto", "lll") and read is None and tiled:
+        pool += _tiled(book, thin, starts[-1], effort, stop, whole=not few)
     if search_on:
         pool = _polished(book, law, pool, stop)
     best = min(pool, key=lambda c: c.kl)
@@ -99,7 +99,12 @@ def search(
         return _exact(book, law, whole, best, stop)
     if members > 1:
         return _ensemble(book, law, whole, starts[-1], best, members, rng, stop)
-    return Search(book, (best.k,), (best.r,), best.kl)
+    return Search(book, (best.k,), (best.r,), best.kl, _said(rough, best.kl, book.n))
+
+
+def _said(rough: float, kl: float, n: int) -> str:
+    before = f"{rough / n:.2g}" if np.isfinite(rough) else "an indefinite matrix"
+    return f"rounding adds KL {kl / n:.2g} per cell; the nearest codes at Jacobi scales {before}"
 
 
 def _exact(book: Codebook, law: Law, matrix: FloatArray, best: Candidate, stop: Callable[[], bool]) -> Search:
@@ -270,7 +275,7 @@ def _large(
     best = min(pool, key=lambda c: c.kl)
     if not np.isfinite(best.kl):
         _refuse()
-    return Search(book, (best.k,), (best.r,), best.kl)
+    return Search(book, (best.k,), (best.r,), best.kl, _said(min(f[0] for f in found), best.kl, book.n))
 
 
 def _scaled(book: Codebook, diagonal: FloatArray, off: FloatArray, d: FloatArray) -> FloatArray:
