@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from spucc.arrays import same
-from spucc.ir.numbers import canonical
+from spucc.ir.matrices import canonical
 
 
 def identical(a: Any, b: Any) -> bool:

@@ -28,9 +28,11 @@ from spucc.ir import check, show
 from spucc.ir.atoms import BOOL, FLOAT, INT, MAYBE_RANGES, MAYBE_SPAN, RANGES, SHAPE, SPAN, STRING, word_of
 from spucc.ir.codec import Field, Item, Many, OneOf, Record, Rows, Shared, Turn
 from spucc.ir.equal import identical
-from spucc.ir.numbers import Column, Dense, Indices, Kind, Sparse, SparseOrDense, Table, Vector, said
+from spucc.ir.matrices import Sparse, SparseOrDense, said
 from spucc.ir.spec import SpecText
+from spucc.ir.tables import Column, Kind, Table
 from spucc.ir.text import COMMENTED, Reader, Writer, quote
+from spucc.ir.vectors import Dense, Indices, Vector
 from spucc.readback import Affine, HostLoop, Majority
 from spucc.stages import (
     Configuration,

@@ -58,7 +58,8 @@ def test_names_as_people_write_them(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "help_"),
-    [("y[1]", "its variables are x"), ("x", "`x[0]` to `x[2]`"), ("x[3]", "`x[0]` to `x[2]`"), ("x[0, 1]", "`x[0]`"), ("x[", ""), ("", ""), ("x[99999999999999999999]", "")],
+    [("y[1]", "its variables are x"), ("x", "`x[0]` to `x[2]`"), ("x[3]", "`x[0]` to `x[2]`"), ("x[0, 1]", "`x[0]`"),
+     ("x[", ""), ("", ""), ("x[99999999999999999999]", "")],
 )  # fmt: skip
 def test_names_that_are_none(name: str, help_: str) -> None:
     with pytest.raises(SpuccError) as caught:

@@ -235,7 +235,8 @@ def renamed(name: str) -> Callable[[Members], Members]:
 @pytest.mark.parametrize(
     "name",
     ["../evil.npy", "/etc/passwd", "arrays/../../evil.npy", "arrays\\..\\x.npy", "C:/x.npy", "arrays/", "arrays/.npy",
-     "arrays/a/b.npy", "arrays/A.npy", "arrays/é.npy", "arrays/x.npz", "pickle.pkl", "stage.txt/", "program.txt", "arrays/x.npy\n"],
+     "arrays/a/b.npy", "arrays/A.npy", "arrays/é.npy", "arrays/x.npz", "pickle.pkl", "stage.txt/", "program.txt",
+     "arrays/x.npy\n"],
 )  # fmt: skip
 def test_names_that_a_container_may_not_hold(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
