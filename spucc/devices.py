@@ -15,7 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -114,13 +114,13 @@ def _shelf() -> dict[str, Any]:
     """A function that reads the text of each device that goes by name. Built-in names cannot be taken by others."""
     shelf: dict[str, Any] = {}
     for entry in metadata.entry_points(group="spucc.devices"):
-        # An entry point names a package that holds *.toml files; reading its data does not run the device's code.
+        # An entry point names a package that holds *.toml files; nothing of it is called.
         for item in resources.files(entry.value.partition(":")[0]).iterdir():
             if item.name.endswith(".toml"):
-                shelf[item.name.removesuffix(".toml")] = item.read_text
+                shelf[item.name.removesuffix(".toml")] = partial(item.read_text, encoding="utf-8")
     for item in resources.files("spucc.targets.devices").iterdir():
         if item.name.endswith(".toml"):
-            shelf[item.name.removesuffix(".toml")] = item.read_text
+            shelf[item.name.removesuffix(".toml")] = partial(item.read_text, encoding="utf-8")
     return shelf
 
 
