@@ -180,7 +180,7 @@ class Dense:
 
     @property
     def stretch(self) -> int:
-        return max(4, min(4096, 1 << ((_STRETCH // max(self.states, 1)).bit_length() - 1)))
+        return max(4, min(2048, 1 << ((_STRETCH // max(self.states, 1)).bit_length() - 1)))
 
     def start(self, z: FloatArray) -> NDArray[Any]:
         return self.begin(z.astype(self.dtype))

@@ -1,0 +1,227 @@
+"""How fast the exact simulation is: `python benchmarks/simulate.py [independent trajectory rlc lattice
+setup] [--large]`.
+
+Each row is a ratio against a peer or a bound in the same run, medians of CPU seconds of one thread, so that
+a busy machine and idle spinning threads change nothing. thermox (extra `bench`) is left out where it is not
+installed.
+"""
+
+# ruff: noqa: B023, E402
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from spucc.backend import Normals, Streams
+from spucc.device import Family
+from spucc.targets.circuits import Board
+from spucc.targets.exact import IndependentCells, PathCells
+from spucc.targets.law import Gaussian, cells
+from spucc.targets.linear import stationary, system
+from spucc.targets.stepper import stepper
+
+
+def seconds(work: Callable[[], Any], repeats: int = 5) -> float:
+    """The median CPU time of some runs, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return float(np.median(times))
+
+
+def spd(d: int, seed: int = 0) -> np.ndarray:
+    w = np.random.default_rng(seed).standard_normal((d, 2 * d))
+    return np.asarray(w @ w.T / (2 * d))
+
+
+def overdamped(k: np.ndarray) -> Board:
+    """A reversible circuit of precision k and unit mobility."""
+    n = k.shape[0]
+    one = np.ones(n)
+    return Board(Family.IDEAL, sparse.csr_array(k), np.zeros(n), one, one, 0 * one, one, 1.0, 1.0, 1.0)
+
+
+def rlc(n: int) -> Board:
+    """n equal RLC cells of 1 nF, 100 µH, 1 kΩ, randomly coupled."""
+    rng = np.random.default_rng(n)
+    w = np.triu(rng.random((n, n)), 1) / n
+    w = w + w.T
+    c = 1e-9 * (np.diag(w.sum(axis=1) + 1.0 + rng.random(n)) - w)
+    theta = 1e-12
+    full = np.full
+    return Board(
+        Family.CAPACITIVE,
+        sparse.csr_array(c),
+        np.zeros(n),
+        full(n, 1e3),
+        full(n, 1e-4),
+        np.zeros(n),
+        full(n, theta / 1e3),
+        1e-9,
+        1.0,
+        theta,
+    )
+
+
+def lattice(m: int, mass: float = 0.1) -> sparse.csr_array:
+    chain = sparse.diags_array([-np.ones(m - 1), 2 * np.ones(m), -np.ones(m - 1)], offsets=[-1, 0, 1])
+    eye = sparse.eye_array(m)
+    return sparse.csr_array(
+        sparse.kron(chain, eye) + sparse.kron(eye, chain) + mass * sparse.eye_array(m * m)
+    )
+
+
+def independent() -> None:
+    print(
+        "independent draws: ratio of rates (wanted ≥ 1.0, float32 ≥ 1.5), and time over random numbers + GEMM (≤ 1.3)"
+    )
+    for d in (8, 64, 256, 1024):
+        k = spd(d)
+        draws = max(2048, 2**22 // d)
+        lower = np.linalg.cholesky(np.linalg.inv(k))
+        rng = np.random.default_rng(0)
+        peer = seconds(lambda: rng.standard_normal((draws, d)) @ lower.T)
+        for dtype in ("float64", "float32"):
+            source = IndependentCells(Gaussian(np.zeros(d), sparse.csr_array(k)), Streams(0, "x"), 1, dtype)
+            at = [0]
+
+            def ours() -> None:
+                step = max(256, 2**18 // d)
+                for _ in range(0, draws, step):
+                    source.take(at[0], step)
+                    at[0] += step
+
+            numbers = Normals(Streams(0, "x"), 1, d, dtype)
+            z = numbers.take(0, draws)[0]
+            square = np.asarray(lower.T, dtype=dtype)
+            bound = seconds(lambda: (numbers.take(0, draws), z @ square))
+            mine = seconds(ours)
+            print(
+                f"  d={d:5d} {dtype}: {peer / mine:5.2f}× numpy, {mine / bound:5.2f}× the bound, {draws / mine:.3g}/s"
+            )
+
+
+def trajectory() -> None:
+    print(
+        "reversible trajectory: ratio of rates to jitted thermox (wanted ≥ 5, 9, 15, 30), seconds to the first draw"
+    )
+    try:
+        import jax
+        import thermox
+    except ImportError:
+        jax = thermox = None
+        print("  thermox is not installed: rates alone")
+    for d, draws in ((8, 2**17), (64, 2**15), (256, 2**13), (1024, 2**9)):
+        k = spd(d) + 0.5 * np.eye(d)
+        start = time.process_time()
+        path = stepper(overdamped(k), 0.3, 0.0)
+        source = PathCells(path, Streams(0, "x"), 1, None, 0)
+        source.take(0, 1)
+        first = time.process_time() - start
+        at = [1]
+
+        def ours() -> None:
+            source.take(at[0], draws)
+            at[0] += draws
+
+        mine = seconds(ours, 3)
+        text = f"  d={d:5d}: {draws / mine:.3g}/s, first draw after {first:.3f} s"
+        if thermox is not None:
+            for wide in (True, False):
+                jax.config.update("jax_enable_x64", wide)
+                a, diffusion = thermox.preprocess(jax.numpy.asarray(k), 2 * jax.numpy.eye(d))
+                ts = jax.numpy.arange(draws + 1) * 0.3
+                best = np.inf
+                for associative in (True, False):
+                    run = jax.jit(
+                        lambda key, a=a, diffusion=diffusion, ts=ts, associative=associative: thermox.sample(
+                            key, ts, jax.numpy.zeros(d), a, jax.numpy.zeros(d), diffusion, associative
+                        )
+                    )
+                    key = jax.random.PRNGKey(0)
+                    best = min(best, seconds(lambda run=run, key=key: run(key).block_until_ready(), 3))
+                text += f"; {best / mine:.1f}× thermox {'float64' if wide else 'float32'}"
+        print(text, flush=True)
+
+
+def underdamped() -> None:
+    print(
+        "underdamped RLC cells, 64 chains: million states a second (wanted ≥ 2 at 8 cells), covariance error in its σ"
+    )
+    for n in (8, 64):
+        circuit = rlc(n)
+        linear = system(circuit)
+        known = linear.read(stationary(linear))
+        for interval in (1e-7, 1e-6, 1e-5, 1e-3):
+            path = stepper(circuit, interval, 0.0)
+            source = PathCells(path, Streams(1, "x"), 64, None, 0)
+            source.take(0, path.stretch)
+            count = 8 * path.stretch
+            start = time.process_time()
+            x = source.take(path.stretch, count)
+            rate = 64 * count / (time.process_time() - start) / 1e6
+            variance = (x * x).mean(axis=1)
+            off = variance.mean(axis=0) / np.diagonal(known) - 1.0
+            sigma = variance.std(axis=0, ddof=1) / np.diagonal(known) / 8.0
+            print(
+                f"  {n:3d} cells, {interval:g} s: {rate:5.2f} M/s, worst |error|/σ {np.abs(off / sigma).max():.2f}"
+            )
+
+
+def lattices(large: bool) -> None:
+    print(
+        "lattice fields: CPU seconds to the first draw (≤ 0.5 at 10⁵, ≤ 15 at 10⁶), ms a draw in batches (≤ 10 at 10⁵)"
+    )
+    for m in (316, 1000) if large else (316,):
+        k = lattice(m)
+        start = time.process_time()
+        source = IndependentCells(Gaussian(np.zeros(m * m), k), Streams(0, "x"), 1, "float64")
+        source.take(0, 1)
+        first = time.process_time() - start
+        batch = 32
+        start = time.process_time()
+        source.take(16, batch)
+        each = (time.process_time() - start) / batch * 1e3
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"  {m * m:8d} cells: {first:.2f} s, {each:.1f} ms a draw, peak {peak:.2f} GB so far")
+
+
+def setup() -> None:
+    print("set-up of 64 cells (wanted ≤ 5 ms)")
+    k = spd(64)
+    law = Gaussian(np.zeros(64), sparse.csr_array(k))
+    print(f"  independent {1e3 * seconds(lambda: law.factor_of('float64'), 20):.2f} ms")
+    print(f"  reversible trajectory {1e3 * seconds(lambda: stepper(overdamped(k), 0.3, 0.0), 20):.2f} ms")
+    circuit = rlc(64)
+    print(f"  RLC law {1e3 * seconds(lambda: cells(circuit).factor, 20):.2f} ms")
+    print(f"  RLC trajectory {1e3 * seconds(lambda: stepper(circuit, 1e-6, 0.0), 20):.2f} ms")
+
+
+if __name__ == "__main__":
+    wanted = [a for a in sys.argv[1:] if not a.startswith("-")]
+    rows = {
+        "setup": setup,
+        "independent": independent,
+        "rlc": underdamped,
+        "lattice": lambda: lattices("--large" in sys.argv),
+        "trajectory": trajectory,
+    }
+    for name, row in rows.items():
+        if not wanted or name in wanted:
+            row()
