@@ -22,14 +22,20 @@ def certified(w: FloatArray, board: sparse.csr_array, usable: IntArray) -> tuple
 
     n, cells = w.shape[0], usable.size
     if n > LARGEST:
-        fail("E0546", f"the best placement of {n} variables cannot be certified", help=f"`certify` takes up to {LARGEST}")
+        fail(
+            "E0546",
+            f"the best placement of {n} variables cannot be certified",
+            help=f"`certify` takes up to {LARGEST}",
+        )
     B = sparse.csr_array(board[usable][:, usable])
     i, j = np.triu_indices(n, 1)
     weight = w[i, j]
     x = cp.Variable((n, cells), boolean=True)
     y = cp.Variable(i.size, nonneg=True)
     reach = x @ B  # [n, cells]: whether i is next to u
-    rows = sparse.csr_array((np.ones(2 * i.size), (np.concatenate([i, j]), np.tile(np.arange(i.size), 2))), shape=(n, i.size))
+    rows = sparse.csr_array(
+        (np.ones(2 * i.size), (np.concatenate([i, j]), np.tile(np.arange(i.size), 2))), shape=(n, i.size)
+    )
     degree = np.diff(B.indptr)
     constraints = [
         cp.sum(x, axis=1) == 1,
@@ -46,6 +52,10 @@ def certified(w: FloatArray, board: sparse.csr_array, usable: IntArray) -> tuple
     except cp.SolverError:
         problem = None
     if problem is None or problem.status != cp.OPTIMAL or x.value is None:
-        fail("E0547", "the certified placement was not found", help="leave out `certify`: the search needs no solver")
+        fail(
+            "E0547",
+            "the certified placement was not found",
+            help="leave out `certify`: the search needs no solver",
+        )
     at = np.asarray(x.value).argmax(axis=1)
     return usable[at], float(problem.value)

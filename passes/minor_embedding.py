@@ -41,7 +41,11 @@ def find_embedding(
 
 
 def shorten(
-    chains: Chains, model: sparse.csr_array, board: sparse.csr_array, usable: IntArray, rng: np.random.Generator
+    chains: Chains,
+    model: sparse.csr_array,
+    board: sparse.csr_array,
+    usable: IntArray,
+    rng: np.random.Generator,
 ) -> Chains:
     """An embedding with no more cells: every chain is laid again on free cells until a round saves nothing."""
     router = _Router(model, board, usable, rng)
@@ -155,7 +159,9 @@ class _Router:
             for j in self.near[i]:
                 if len(self.chains[j]) > 1:
                     self._prune(j)
-        price = np.where(self.open, np.minimum(self.history * base ** self.usage.astype(np.float64), _FAR), np.inf)
+        price = np.where(
+            self.open, np.minimum(self.history * base ** self.usage.astype(np.float64), _FAR), np.inf
+        )
         placed = [j for j in self.near[i] if self.chains[j]]
         self._take(i, self._join(price, placed) if placed else [self._fresh(price)])
 
@@ -209,7 +215,9 @@ def _order(model: sparse.csr_array) -> IntArray:
     order: list[int] = []
     for start in np.argsort(-degree, kind="stable"):
         if not seen[start]:
-            reached = csgraph.breadth_first_order(model, int(start), directed=False, return_predecessors=False)
+            reached = csgraph.breadth_first_order(
+                model, int(start), directed=False, return_predecessors=False
+            )
             order.extend(int(v) for v in reached)
             seen[reached] = True
     return np.array(order, dtype=np.int64)

@@ -51,7 +51,11 @@ def find_monomorphism(
 
 
 def _candidates(
-    model: sparse.csr_array, board: sparse.csr_array, usable: IntArray, distance: IntArray, ball: list[list[int]]
+    model: sparse.csr_array,
+    board: sparse.csr_array,
+    usable: IntArray,
+    distance: IntArray,
+    ball: list[list[int]],
 ) -> list[int]:
     """Where each variable could sit by the sizes of balls and by its neighbours' degrees."""
     n, nodes = model.shape[0], board.shape[0]
@@ -83,14 +87,20 @@ def _neighbour_degrees(graph: sparse.csr_array, width: int) -> IntArray:
 class _Search:
     """The state that survives restarts: how often each variable ran out of cells."""
 
-    def __init__(self, distance: IntArray, ball: list[list[int]], candidates: list[int], degree: IntArray) -> None:
+    def __init__(
+        self, distance: IntArray, ball: list[list[int]], candidates: list[int], degree: IntArray
+    ) -> None:
         self.n = distance.shape[0]
         self.candidates = candidates
         self.ball = ball
         top = len(ball) - 1
         # Constraints of u on w, the nearest first because they fail first; beyond the board's diameter there are none.
         self.reach = [
-            [(int(w), int(distance[u, w])) for w in np.argsort(distance[u], kind="stable") if 0 < distance[u, w] <= top]
+            [
+                (int(w), int(distance[u, w]))
+                for w in np.argsort(distance[u], kind="stable")
+                if 0 < distance[u, w] <= top
+            ]
             for u in range(self.n)
         ]
         self.weight = (1.0 + degree / (1.0 + degree.max(initial=0))).tolist()
