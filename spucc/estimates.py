@@ -39,6 +39,7 @@ class Estimate:
     draws: int
     independent: bool
     kept: FloatArray | None = None
+    keeps: bool = False
     seen: int = 0
     first: FloatArray | None = None
     second: FloatArray | None = None
@@ -53,20 +54,25 @@ class Estimate:
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
-    def prepare(self) -> None:
-        """Take the memory that the draws need. Raises E0593 when it is more than `MEMORY_LIMIT`."""
+    def prepare(self, streamed: bool = False) -> None:
+        """Take the memory that the draws need, or with `streamed` leave `kept` to `keep`. Raises E0593 when it is more than
+        `MEMORY_LIMIT`."""
         needed = self.size * self.chains * self.draws * 8
         must = self.query.kind in (QueryKind.SAMPLE, QueryKind.QUANTILE)
-        if must and needed > MEMORY_LIMIT:
+        on_disk = streamed and self.query.kind is QueryKind.SAMPLE
+        if must and needed > MEMORY_LIMIT and not on_disk:
+            way = "" if streamed else ", or write them to a file with -o draws.nc"
             fail(
                 "E0593",
                 f"`{self.query.name}` would hold {self.chains * self.draws} draws of {self.size} numbers, "
                 f"{needed / 2**30:.3g} GiB",
                 self.query.span,
-                help="ask for fewer --samples, for a part of the variable, or for its mean, std or var",
+                help=f"ask for fewer --samples, for a part of the variable, or for its mean, std or var{way}",
             )
-        if must or needed <= _COMFORT:
-            self.kept = np.empty((self.chains, self.draws, self.size))
+        self.keeps = must or needed <= _COMFORT
+        if self.keeps:
+            if not streamed:
+                self.kept = np.empty((self.chains, self.draws, self.size))
         elif self.query.kind in (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE):
             if self.size**2 * 8 > MEMORY_LIMIT:
                 fail(
@@ -78,6 +84,31 @@ class Estimate:
             self.first, self.second = np.zeros(self.size), np.zeros((self.size, self.size))
         else:
             self.first, self.second = np.zeros(self.size), np.zeros(self.size)
+
+    def sums(self) -> FloatArray:
+        """What is carried from draw to draw besides the kept draws, as one vector."""
+        if self.first is None or self.second is None:
+            return np.zeros(0)
+        return np.concatenate([self.first, self.second.ravel()])
+
+    def restore(self, sums: FloatArray | None, seen: int) -> None:
+        """Go on after `seen` draws with what `sums` gave then."""
+        self.seen = seen
+        if self.first is not None and self.second is not None and sums is not None:
+            self.first = sums[: self.size].copy()
+            self.second = sums[self.size :].reshape(self.second.shape).copy()
+
+    def answer_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """The names and shapes of the arrays that the answer will have, besides draws."""
+        kind, name, shape = self.query.kind, self.query.name, self.shape
+        if kind is QueryKind.SAMPLE:
+            return ()
+        if kind is QueryKind.QUANTILE:
+            assert self.query.levels is not None
+            shape = (*np.shape(self.query.levels), *shape)
+        elif kind in (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE) and shape:
+            shape = shape * 2 if len(shape) == 1 else (self.size, self.size)
+        return (name, shape), (f"{name}.error", shape)
 
     def add(self, chunks: list[FloatArray]) -> None:
         """Take the next draws: `chunks[j]` [chains, k, coordinates of job j]."""

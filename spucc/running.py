@@ -87,34 +87,36 @@ def run_program(
     takers: list[Estimate | _Best] = [*estimates, *best]
     origin = provenance(program, plan, seed, engine.name, mode, plan.draws * plan.chains)
     tape = _Tape(None if stream is None else Path(stream), plan, takers, origin, program)
-    if resume:
-        tape.take_up()
-    request = Request(draws=plan.draws - tape.done, chains=plan.chains, seed=seed, mode=Mode(mode), first=tape.done)
-    if stream is not None:
-        # Small enough for a checkpoint every few seconds.
-        request = replace(request, memory=_STREAM_MEMORY)
-    complete, seen, begin = True, tape.done, time.monotonic()
-    try:
-        for chunks, states in _lockstep(engine, program, request, progress, tape.states()):
-            if seen == tape.done:
+    with tape:
+        if resume:
+            tape.take_up()
+        request = Request(
+            draws=plan.draws - tape.done, chains=plan.chains, seed=seed, mode=Mode(mode), first=tape.done
+        )
+        if stream is not None:
+            # Small enough for a checkpoint every few seconds.
+            request = replace(request, memory=_STREAM_MEMORY)
+        complete, seen, begin = True, tape.done, time.monotonic()
+        try:
+            for chunks, states in _lockstep(engine, program, request, progress, tape.states()):
                 count = chunks[0].shape[1] if chunks else plan.draws
-                _announce(plan, seen, count, time.monotonic() - begin, tape.bytes(), announce)
-            tape.begin(states)
-            for taker in takers:
-                taker.add(chunks)
-            seen += chunks[0].shape[1] if chunks else plan.draws
-            tape.mark(seen, states)
-            progress("sampling", seen / plan.draws)
-            if stopped() and seen < plan.draws:
-                raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        complete = False
-        if seen == 0:
-            tape.close()
-            raise
-    by_query = {t.query.name: t.answer() for t in takers}
-    answers = tuple(by_query[q.name] for q in program.source.queries)
-    tape.finish(answers, complete)
+                if seen == tape.done:
+                    _announce(plan, seen, count, time.monotonic() - begin, tape.bytes(), announce)
+                tape.begin(states)
+                for taker in takers:
+                    taker.add(chunks)
+                seen += count
+                tape.mark(seen, states)
+                progress("sampling", seen / plan.draws)
+                if stopped() and seen < plan.draws:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            complete = False
+            if seen == 0:
+                raise
+        by_query = {t.query.name: t.answer() for t in takers}
+        answers = tuple(by_query[q.name] for q in program.source.queries)
+        tape.finish(answers, complete)
     return Result(answers, {**origin, "samples": seen * plan.chains}, complete)
 
 
@@ -126,11 +128,29 @@ class _Tape:
     """The file that a run writes as it goes, if it writes one."""
 
     def __init__(
-        self, path: Path | None, plan: Plan, takers: Sequence[Estimate | _Best], origin: dict[str, Any], program: Program
+        self,
+        path: Path | None,
+        plan: Plan,
+        takers: Sequence[Estimate | _Best],
+        origin: dict[str, Any],
+        program: Program,
     ) -> None:
-        self._path, self._plan, self._takers, self._origin, self._program = path, plan, takers, origin, program
+        self._path, self._plan, self._takers, self._origin, self._program = (
+            path,
+            plan,
+            takers,
+            origin,
+            program,
+        )
         self._file: DrawsFile | None = None
         self.done = 0
+
+    def __enter__(self) -> _Tape:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def take_up(self) -> None:
         """Go on with the file that is there. Raises E0744, E0745."""
@@ -171,17 +191,13 @@ class _Tape:
 
     def finish(self, answers: Sequence[Answer], complete: bool) -> None:
         """Write the answers; those of an interrupted run too, of the draws so far."""
-        if self._file is None:
+        if self._file is None or self._file.finished:
             return
         for name, value in Result(tuple(answers)).arrays().items():
             if f"answers/{name}" in self._file:
                 self._file.array(f"answers/{name}")[...] = value
         if complete:
             self._file.checkpoint(self._plan.draws, self._sums(), {}, finished=True)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
 
     def _sums(self) -> dict[str, FloatArray]:
         return {f"sum_{t.query.name}": t.sums() for t in self._takers}
@@ -397,7 +413,9 @@ class _Best:
         from spucc.targets.spins.queries import best_state
 
         found = best_state(model, self._seed)
-        back = fold([s.readback for s in self._program.steps if s.readback is not None], self._program.source.n)[0]
+        back = fold(
+            [s.readback for s in self._program.steps if s.readback is not None], self._program.source.n
+        )[0]
         assert isinstance(back, Affine)
         state = back.draws(found.state[None, :])
         self._try(state)

@@ -223,7 +223,7 @@ def _block(covariance: FloatArray | None, precision: object, chosen: IntArray) -
     n = precision.shape[0]  # type: ignore[attr-defined]
     units = np.zeros((n, chosen.size))
     units[chosen, np.arange(chosen.size)] = 1.0
-    block = factorise(precision).solve(units)[chosen]  # type: ignore[arg-type]
+    block = factorise(precision).solve(units)[chosen]
     return np.asarray(0.5 * (block + block.T))
 
 

@@ -30,6 +30,7 @@ from spucc.cli.options import compile_options, data_options, program_argument
 @click.option(
     "--output", "-o", default=None, metavar="FILE", help="Write the answers: .nc (ArviZ), .npz or .json."
 )
+@click.option("--resume", is_flag=True, help="Go on with the run that wrote -o FILE.nc and was stopped.")
 @click.option("--quiet", "-q", is_flag=True, help="Do not print the answers.")
 def run(program: str, **options: Any) -> None:
     """Compile PROGRAM (or take a compiled .spuc), run it, print the answers."""

@@ -35,6 +35,9 @@ def run_command(program: str, **options: Any) -> None:
     output = options["output"]
     if output is not None and Path(output).suffix not in (".nc", ".npz", ".json"):
         raise click.UsageError(f"cannot write results as `{output}`: end the name in .nc, .npz or .json")
+    streamed = output is not None and Path(output).suffix == ".nc"
+    if options["resume"] and not streamed:
+        raise click.UsageError("--resume goes on with a file that `-o FILE.nc` names")
     compiled = load_or_compile(program, **options)
     progress = Progress()
     try:
@@ -46,18 +49,22 @@ def run_command(program: str, **options: Any) -> None:
             backend=options["backend"] or default_backend(compiled),
             mode=options["mode"],
             progress=progress,
+            stream=output if streamed else None,
+            resume=options["resume"],
+            announce=lambda text: click.echo(text, err=True),
         )
     finally:
         progress.close()
-    if output is not None:
+    if output is not None and not streamed:
         result.save(output)
     if not options["quiet"]:
         click.echo(result.table())
         click.echo(statement(compiled, result.provenance))
     if not result.complete:
         kept = result.provenance["samples"]
+        way = "; `--resume` goes on" if streamed else ""
         click.echo(
-            f"interrupted: kept the {kept} draws so far" + (f" in {output}" if output else ""), err=True
+            f"interrupted: kept the {kept} draws so far" + (f" in {output}" if output else "") + way, err=True
         )
         raise click.exceptions.Exit(130)
 
