@@ -41,6 +41,8 @@ def could_embed(k: sparse.csr_array, device: Device) -> bool:
     if complete(device) or couplers == 0:
         return True
     cells = live_cells(device)
+    if not device.live_edges.any():
+        return False
     own = 2.0 * int(device.live_edges.sum()) / max(cells, 1)
     mean_degree = 2.0 * couplers / n
     if mean_degree <= own:
@@ -72,6 +74,8 @@ def could_hold(k: sparse.csr_array, device: Device) -> bool:
     coo = sparse.coo_array(k)
     inside = np.bincount(label[coo.row[coo.row < coo.col]], minlength=count)
     degree = np.bincount(coo.row[coo.row != coo.col], minlength=n)
+    if not device.live_edges.any():
+        return not inside.any()
     tree = inside <= np.maximum(size - 1, 0)
     if device.topology.kind != "king":
         return bool(tree.all() and degree.max(initial=0) <= 2)

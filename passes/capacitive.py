@@ -66,6 +66,7 @@ def capacitive(energy: Energy, device: Device, options: Realise, context: Contex
     multiplications than allowed.
     """
     p = moments.precision(energy)
+    moments.check(energy, p)
     mean = moments.mean(energy, p)
     verdict = judge(p)
     best: Way | None = None

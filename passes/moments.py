@@ -38,6 +38,18 @@ def mean(energy: Energy, p: sparse.csr_array) -> FloatArray:
     return frozen(a * (x if correction is None else x + correction))
 
 
+def check(energy: Energy, p: sparse.csr_array, largest: int | None = None) -> None:
+    """E0510 unless P is positive definite to the accuracy of floating point; not looked at beyond `largest` variables."""
+    if largest is not None and energy.n > largest:
+        return
+    diagonal = p.diagonal()
+    if energy.n and not (np.isfinite(p.data).all() and (diagonal > 0).all()):
+        raise improper(energy)
+    a = sparse.diags_array(1.0 / np.sqrt(diagonal))
+    if energy.n and positive_definite_solve(sparse.csr_array(a @ p @ a), np.ones(energy.n)) is None:
+        raise improper(energy)
+
+
 def covariance(p: sparse.csr_array) -> FloatArray:
     """P⁻¹ [n, n] dense, by Cholesky of the matrix scaled to unit diagonal; LinAlgError when P is not positive definite."""
     return inverse(p.toarray())

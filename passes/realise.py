@@ -23,6 +23,10 @@ from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Couplings, Job, Stage, plain_roles
 
+CHECKED = 2000
+"""Up to so many variables the ideal device looks whether the precision is positive definite; beyond, that costs more than
+all else, and the front end has looked."""
+
 WAYS = ("scale", "gauge", "signed", "double-cover", "charge", "readout", "split", "nearest")
 """The ways that a capacitive device may be asked to go, cheapest first."""
 
@@ -106,6 +110,7 @@ def _refuse(energy: Energy, device: Device) -> None:
 def ideal(energy: Energy, device: Device, options: Realise, context: Context) -> Outcome:
     """Everything is possible: the precision as it is, the mean added at the read-out."""
     p = moments.precision(energy)
+    moments.check(energy, p, CHECKED)
     mean = moments.mean(energy, p)
     back = Affine.diagonal(np.ones(energy.n), mean) if mean.any() else None
     return Outcome(couplings(device, p), back)
@@ -114,6 +119,7 @@ def ideal(energy: Energy, device: Device, options: Realise, context: Context) ->
 def resistive(energy: Energy, device: Device, options: Realise, context: Context) -> Outcome:
     """Any symmetric positive definite matrix, and the mean by bias currents where there is a bias bank (physics §3)."""
     p = moments.precision(energy)
+    moments.check(energy, p)
     mean = moments.mean(energy, p)
     if device.spec.bias is None or not mean.any():
         back = Affine.diagonal(np.ones(energy.n), mean) if mean.any() else None

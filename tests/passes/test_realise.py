@@ -400,3 +400,22 @@ def test_one_variable_and_no_couplings() -> None:
     assert_exact(np.array([[4.0]]), np.array([2.0]), apply(np.array([[4.0]]), board(), np.array([2.0])))
     p = np.diag([1e-12, 1.0, 1e12])
     assert_exact(p, np.zeros(3), apply(p, board()))
+
+
+@pytest.mark.parametrize("p", [np.ones((2, 2)), np.array([[1.0, 2.0], [2.0, 1.0]]), np.zeros((2, 2))])
+@pytest.mark.parametrize("family", [Family.CAPACITIVE, Family.RESISTIVE])
+def test_improper_models_without_a_mean_are_found_too(p: np.ndarray, family: Family) -> None:
+    with pytest.raises(SpuccError) as caught:
+        apply(p, board(family=family, signed=True))
+    assert caught.value.diagnostics[0].code == "E0510"
+
+
+def test_a_board_without_couplers_leaves_all_to_the_host() -> None:
+    p = np.array([[2.0, -1, 0], [-1, 2, -1], [0, -1, 2]])
+    bare = board().without(couplers=[(i, j) for i in range(8) for j in range(i)])
+    outcome = apply(p, bare)
+    assert_exact(p, np.zeros(3), outcome)
+    assert outcome.value.matrix.nnz == 3
+    with pytest.raises(SpuccError) as caught:
+        apply(p, bare.without(cells=range(8)))
+    assert caught.value.diagnostics[0].code == "E0512"
