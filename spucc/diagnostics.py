@@ -92,7 +92,7 @@ _WINDOW = 100
 def _excerpt(span: Span, text: str, mark: str, note: str) -> list[str]:
     """The source line of a span with the span underlined; long lines are cut around it."""
     line = _line(text, span.line)
-    if line is None:
+    if line is None or "\0" in line:  # not there, or no text at all
         return [f"  --> {span}"]
     begin = max(span.column - 1, 0)
     end = span.end_column - 1 if span.end_line == span.line else len(line)

@@ -129,9 +129,8 @@ def read_any(source: str | os.PathLike[str] | bytes, name: str = "") -> State | 
     if not data.startswith(b"PK"):
         return _parse(data, file, {}, {})
     inside, text, members = container.unpack(data, file)
-    return _parse(
-        text, f"{file}/{inside}", members, {n: container.array_of(c, n, file) for n, c in members.items()}
-    )
+    arrays = {n: container.array_of(c, n, file) for n, c in members.items()}
+    return _parse(text, f"{file}/{inside}", members, arrays, contained=True)
 
 
 def read_state(source: str | os.PathLike[str] | bytes, name: str = "") -> State:
@@ -171,7 +170,9 @@ def _load(path: Path) -> bytes:
         fail("E0616", f"cannot read `{path}`: {getattr(error, 'strerror', None) or error}", help=near)
 
 
-def _parse(data: bytes, file: str, members: dict[str, bytes], arrays: dict[str, Any]) -> State | Program:
+def _parse(
+    data: bytes, file: str, members: dict[str, bytes], arrays: dict[str, Any], contained: bool = False
+) -> State | Program:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -179,7 +180,7 @@ def _parse(data: bytes, file: str, members: dict[str, bytes], arrays: dict[str, 
         fail("E0605", "this is no text of spucc: it is not UTF-8", Span(file, line, 1, line, 2))
     if len(data) > container.MAX_TEXT:
         fail("E0607", f"the text is larger than {container.MAX_TEXT} bytes", Span(file, 1, 1, 1, 1))
-    src = Reader(text, file, arrays, len(data) + sum(map(len, members.values())))
+    src = Reader(text, file, arrays, len(data) + sum(map(len, members.values())), contained)
     stage = _header(src)
     # A state after the last pass has no pipeline yet: that is what sets a program apart.
     complete = stage is Stage.PROGRAM and src.key() == "pipeline"

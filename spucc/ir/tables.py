@@ -27,6 +27,11 @@ class Kind(Enum):
 
 
 _ROLES = {int(r): r.name.lower() for r in Role}
+_WANTED = {
+    Kind.FLOAT: "write a number such as 1.5 or 2e-12 (float)",
+    Kind.INT: "write a whole number (int)",
+    Kind.ROLE: f"write a role: {', '.join(_ROLES.values())}",
+}
 _ROLE_CODES = {name: code for code, name in _ROLES.items()}
 
 
@@ -206,7 +211,7 @@ def _judge(
         except (ValueError, OverflowError):
             pass
         src.goto(first, k)
-        src.fault("E0618", f"`{head[:40]}` cannot be `{word[:60]}`", help=f"a {kind.value} is wanted")
+        src.fault("E0618", f"`{head[:40]}` cannot be `{word[:60]}`", help=_WANTED[kind])
 
 
 def _members(src: Reader, member: str, columns: Sequence[tuple[Column, str]]) -> dict[str, np.ndarray]:

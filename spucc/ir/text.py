@@ -96,14 +96,16 @@ class Writer:
 class Reader:
     """Reads lines one after the other. Every fault is raised with the line that it is on."""
 
-    def __init__(self, text: str, file: str, arrays: Mapping[str, np.ndarray], size: int) -> None:
+    def __init__(
+        self, text: str, file: str, arrays: Mapping[str, np.ndarray], size: int, contained: bool = False
+    ) -> None:
         self.text = text
         self.file = file
         self.arrays = arrays
         self.used: set[str] = set()
         self.shared: dict[str, Any] = {}
         self.device: Device | None = None
-        self.sections: list[tuple[str, int, int]] = []
+        self.contained = contained
         self.start = 0
         """Where the current line starts."""
         self.number = 0
@@ -246,11 +248,11 @@ class Reader:
         return Span(self.file, number, 1, number, width + 1)
 
     def fault(self, code: str, title: str, **fields: Any) -> Never:
-        """Raise a diagnostic at the current line that names the section and quotes the line, which often lies in a zip file."""
+        """Raise a diagnostic at the current line that names the section; it quotes the line if it lies in a container."""
         stop = self.text.find("\n", self.start)
         line = self.text[self.start : len(self.text) if stop < 0 else stop].strip()
         notes: tuple[str, ...] = (f"in {self.where}",) if self._path else ()
-        notes += (f"the line is `{line[:100]}`",) if line else ()
+        notes += (f"the line is `{line[:100]}`",) if line and self.contained else ()
         fail(code, title, self.span(), notes=(*notes, *fields.pop("notes", ())), **fields)
 
     def claim(self, entries: int) -> None:

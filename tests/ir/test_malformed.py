@@ -293,6 +293,15 @@ def test_a_bit_that_flipped() -> None:
     assert code == "E0607" and "CRC" in said
 
 
+def test_a_fault_in_a_container_quotes_its_line() -> None:
+    """Nobody can look up a line of a member of a zip file."""
+    members = members_of()
+    members[0] = (members[0][0], members[0][1].replace(b"temperature = 1.0", b"temperature = warm", 1))
+    code, _, said = fault(packed(members))
+    assert code == "E0618" and "the line is `temperature = warm`" in said
+    assert "the line is" not in fault(FREE.replace("temperature = 1.0", "temperature = warm", 1))[2]
+
+
 def test_no_text() -> None:
     assert fault(packed(members_of()[1:]))[0] == "E0607"
 
