@@ -10,11 +10,12 @@ import numpy as np
 from spucc.arrays import FloatArray, frozen
 from spucc.device import Device
 from spucc.diagnostics import fail
+from spucc.energy import Domain
 from spucc.passes.langevin_fit import banks
 from spucc.passes.spin_rounding import nearest
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
-from spucc.stages import Domain, Job, Placed, Quantized, Stage
+from spucc.stages import Job, Placed, Quantized, Stage
 
 
 @dataclass(frozen=True)

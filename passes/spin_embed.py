@@ -9,10 +9,11 @@ import numpy as np
 
 from spucc.arrays import FloatArray, frozen
 from spucc.device import Device
+from spucc.energy import Domain
 from spucc.passes.spin_chains import Chained, Tuned, chained, tune
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
-from spucc.stages import Domain, Job, Placed, Stage
+from spucc.stages import Job, Placed, Stage
 
 
 @dataclass(frozen=True)
@@ -86,4 +87,4 @@ def logical(placed: Placed, structure: Chained) -> tuple[FloatArray, FloatArray]
     j = np.zeros((n, n))
     a, b = structure.pairs.T
     j[a, b] = j[b, a] = sums
-    return j, np.bincount(placed.chain, placed.bias, n)
+    return j, np.asarray(np.bincount(placed.chain, placed.bias, n), dtype=np.float64)

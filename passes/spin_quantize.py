@@ -10,12 +10,13 @@ import numpy as np
 from spucc import spin_law
 from spucc.arrays import FloatArray, frozen
 from spucc.device import Bank, Device
+from spucc.energy import Domain
 from spucc.passes.spin_chains import draws_of
 from spucc.passes.spin_ground import LIMIT, keep_ground
 from spucc.passes.spin_rounding import Law, Rounded, Search, nearest
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
-from spucc.stages import Domain, Job, Placed, Quantized, Stage
+from spucc.stages import Job, Placed, Quantized, Stage
 
 _STATES = 14
 """Up to so many cells the search weighs every state; beyond, draws, and the divergence of the result is exact

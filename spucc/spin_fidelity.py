@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spucc import spin_law
-from spucc.arrays import FloatArray, IntArray
+from spucc.arrays import BoolArray, FloatArray, IntArray
 from spucc.device import Bank, Device
 from spucc.energy import Energy
 from spucc.oracle import enumerate_spins
@@ -70,7 +70,7 @@ def _cells(job: Job, device: Device) -> tuple[IntArray, FloatArray, FloatArray] 
     return value.edges, coupling / value.scale[0], bias / value.scale[0]
 
 
-def _sources(backs: Sequence[ReadBack], cells: int) -> tuple[IntArray, FloatArray] | None:
+def _sources(backs: Sequence[ReadBack], cells: int) -> tuple[IntArray, BoolArray] | None:
     """The cell that each coordinate is read from, and whether +1 there is the upper value; None where a
     coordinate hangs on several cells."""
     index, sign = np.arange(cells), np.ones(cells)
@@ -87,7 +87,7 @@ def _sources(backs: Sequence[ReadBack], cells: int) -> tuple[IntArray, FloatArra
             index, sign = index[first], sign[first]
         else:
             return None
-    return index, sign > 0
+    return np.asarray(index, dtype=np.int64), np.asarray(sign > 0)
 
 
 def spin_figures(job: Job, device: Device) -> tuple[float, float, float, float, float] | None:

@@ -58,7 +58,7 @@ def read_by_majority(p: FloatArray, chain: IntArray, n_out: int) -> FloatArray:
         cells = np.flatnonzero(chain == k)
         up = s[:, cells].sum(axis=1) + 0.5 * s[:, cells[0]] > 0
         code |= up.astype(np.int64) << k
-    return np.bincount(code, p, 2**n_out)
+    return np.asarray(np.bincount(code, p, 2**n_out), dtype=np.float64)
 
 
 def divergence(p: FloatArray, q: FloatArray) -> float:
@@ -137,8 +137,8 @@ def _sum_out(
         rest = group[:axis] + group[axis + 1 :]
         down, up = table.take(0, axis), table.take(1, axis)
         with np.errstate(invalid="ignore"):
-            trail.append((v, rest, up - down))
-        left.append((rest, combine(down, up)))
+            trail.append((v, rest, np.asarray(up - down)))
+        left.append((rest, np.asarray(combine(np.asarray(down), np.asarray(up)))))
         for u in rest:
             near[u] |= set(rest)
             near[u].discard(v)
@@ -171,7 +171,7 @@ class Sampler:
                 for k in rest:
                     at = 2 * at + bits[:, k]
                 bits[:, v] = u[:, v] * (1 + np.exp(-odds.ravel()[at])) < 1
-        return 2.0 * bits - 1
+        return np.asarray(2.0 * bits - 1, dtype=np.float64)
 
 
 def _product(factors: list[Factor], names: tuple[int, ...]) -> FloatArray:

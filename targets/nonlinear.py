@@ -14,7 +14,8 @@ from scipy import sparse
 from spucc.arrays import frozen
 from spucc.backend import Chunk, Mode, Progress, Request, silent
 from spucc.device import Bank, Device
-from spucc.stages import Domain, Job, Quantized
+from spucc.energy import Domain
+from spucc.stages import Job, Quantized
 from spucc.targets.langevin.potential import Potential
 from spucc.targets.langevin.step_choice import choose_step
 from spucc.targets.langevin.walkers import Walkers

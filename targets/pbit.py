@@ -22,9 +22,10 @@ from spucc.arrays import FloatArray
 from spucc.backend import Chunk, Mode, Normals, Progress, Request, Streams, members_of, silent
 from spucc.device import Device
 from spucc.diagnostics import fail
+from spucc.energy import Domain
 from spucc.readback import HostLoop
 from spucc.spin_law import Sampler
-from spucc.stages import Configuration, Domain, Job, Quantized, edge_list
+from spucc.stages import Configuration, Job, Quantized, edge_list
 from spucc.targets.spins.chains import Chains
 from spucc.targets.spins.model import SpinModel, spin_model
 
