@@ -74,7 +74,7 @@ def default_passes(device: Device) -> str:
     return PIPELINES[device.family]
 
 
-SERVED = frozenset(QueryKind) - {QueryKind.LOGZ, QueryKind.LOGDET, QueryKind.TRAJECTORY}
+SERVED = frozenset(QueryKind) - {QueryKind.TRAJECTORY}
 """The queries that programs answer today."""
 
 
@@ -154,7 +154,7 @@ def run_pipeline(state: State, pipeline: str, context: Context, observers: Seque
     from spucc.fidelity import Fidelity
     from spucc.passes import registry
 
-    return run_passes(state, parse_passes(pipeline, registry()), context, (*observers, Fidelity()))
+    return run_passes(state, parse_passes(pipeline, registry()), context, (Fidelity(), *observers))
 
 
 def program_of(state: State, pipeline: str = "") -> Program:

@@ -77,14 +77,17 @@ def run_program(
     tells = getattr(engine, "independent", None)
     independent = independent and (tells is None or all(tells(job, program.device) for job in program.jobs))
     estimates = [
-        _estimate(program, q, plan, independent)
-        for q in program.source.queries
-        if q.kind is not QueryKind.ARGMIN
+        _estimate(program, q, plan, independent) for q in program.source.queries if q.kind not in _APART
     ]
     for e in estimates:
         e.prepare(streamed=stream is not None)
     best = [_Best(program, q) for q in program.source.queries if q.kind is QueryKind.ARGMIN]
-    takers: list[Estimate | _Best] = [*estimates, *best]
+    free = [
+        _Free(program, q, plan, seed, engine, mode, progress)
+        for q in program.source.queries
+        if q.kind in _FREE
+    ]
+    takers: list[Taker] = [*estimates, *best, *free]
     origin = provenance(program, plan, seed, engine.name, mode, plan.draws * plan.chains)
     tape = _Tape(None if stream is None else Path(stream), plan, takers, origin, program)
     with tape:
@@ -120,6 +123,9 @@ def run_program(
     return Result(answers, {**origin, "samples": seen * plan.chains}, complete)
 
 
+_FREE = (QueryKind.LOGZ, QueryKind.LOGDET)
+_APART = (QueryKind.ARGMIN, *_FREE)
+
 # Bytes of draws between two checkpoints of a file.
 _STREAM_MEMORY = 32 << 20
 
@@ -131,7 +137,7 @@ class _Tape:
         self,
         path: Path | None,
         plan: Plan,
-        takers: Sequence[Estimate | _Best],
+        takers: Sequence[Taker],
         origin: dict[str, Any],
         program: Program,
     ) -> None:
@@ -424,6 +430,65 @@ class _Best:
         if found.proof == "exact":
             return "and no state has less"
         return f"and no state is below {min(bound, self._energy):.6g} ({found.proof})"
+
+
+class _Free:
+    """`logz` and `logdet`: from programs of their own along a path (`spucc.free_energy`), each run with as many draws."""
+
+    def __init__(
+        self,
+        program: Program,
+        query: Query,
+        plan: Plan,
+        seed: int,
+        engine: Backend,
+        mode: str,
+        progress: Progress,
+    ) -> None:
+        self.query = query
+        self._program, self._plan, self._seed = program, plan, seed
+        self._engine, self._mode, self._progress = engine, mode, progress
+
+    def add(self, chunks: list[FloatArray]) -> None:
+        """Draws of the program itself say nothing of its normalising constant."""
+
+    def sums(self) -> FloatArray:
+        return np.zeros(0)
+
+    def restore(self, sums: FloatArray | None, seen: int) -> None:
+        """Nothing is carried along."""
+
+    def answer_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """The names and shapes of the arrays that the answer will have."""
+        return (self.query.name, ()), (f"{self.query.name}.error", ())
+
+    def answer(self) -> Answer:
+        from spucc.free_energy import answer
+
+        return answer(self.query, self._program.model, self._draw)
+
+    def _draw(self, energy: Energy, number: int) -> tuple[FloatArray, float, float]:
+        from spucc.driver import compile_energy
+
+        program = compile_energy(energy, self._program.device, passes=self._program.pipeline or None)
+        result = run_program(
+            program,
+            samples=self._plan.draws * self._plan.chains,
+            chains=self._plan.chains,
+            # Each program has its own noise.
+            seed=self._seed * 1_000_003 + number + 1,
+            backend=self._engine,
+            mode=self._mode,
+        )
+        self._progress(self.query.name, 0.0)
+        (found,) = result.answers
+        share = 1.0 if found.ess is None else float(found.ess.min()) / found.value.shape[0]
+        last = {entry.job: entry.sd_error for entry in program.ledger}
+        return found.value, min(share, 1.0), max(last.values(), default=0.0)
+
+
+Taker = Estimate | _Best | _Free
+"""What takes the draws of a run and gives an answer."""
 
 
 def _model_energy(source: Energy, x: FloatArray) -> FloatArray:
