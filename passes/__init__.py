@@ -31,6 +31,7 @@ REGISTRY: dict[str, Callable[[], type[Pass]]] = {
     "project": _thunk("project", "Project"),
     "embed": _thunk("embed", "Embed"),
     "fit": _thunk("fit", "Fit"),
+    "calibrate": _thunk("calibrate", "Calibrate"),
     "quantize": _thunk("quantize", "Quantize"),
     "lower": _thunk("lower", "Lower"),
     "encode": _thunk("spin_encode", "Encode"),
@@ -43,7 +44,7 @@ REGISTRY: dict[str, Callable[[], type[Pass]]] = {
     "lower-sweeps": _thunk("sweep_lower", "LowerSweeps"),
 }
 
-_BOARD = "condition,reduce,split,realise,place,project,embed,fit,quantize,lower"
+_BOARD = "condition,reduce,split,realise,place,project,embed,fit,calibrate,quantize,lower"
 
 PIPELINES: dict[Family, str] = {
     Family.IDEAL: "condition,reduce,split,realise,place,quantize,lower",

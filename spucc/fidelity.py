@@ -16,9 +16,9 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse import linalg as sparse_linalg
 
-from spucc.arrays import FloatArray
+from spucc.arrays import FloatArray, IntArray
 from spucc.circuit import assemble, network
-from spucc.device import Device
+from spucc.device import Device, Family
 from spucc.energy import Domain, Energy
 from spucc.pipeline import Observer, Pass
 from spucc.readback import Affine, HostLoop, fold
@@ -109,7 +109,9 @@ def _cells_law(job: Job, device: Device) -> tuple[FloatArray, FloatArray]:
         cov = _inverse(np.asarray(value.matrix.toarray()))
         return cov @ value.bias, cov
     if isinstance(value, Placed):
-        cov = _inverse(np.asarray(placed_matrix(value, device).toarray()) / value.scale)
+        cov = cells_covariance(
+            device, value.cell, placed_matrix(value, device), value.scale, value.dimensionless
+        )
         return cov @ (value.bias / value.scale), cov
     if isinstance(value, Quantized):
         first, second = np.zeros(value.n), np.zeros((value.n, value.n))
@@ -131,6 +133,18 @@ def placed_matrix(value: Placed, device: Device) -> sparse.csr_array:
     return network(device, value.cell, value.edges, value.ground, value.coupling)
 
 
+def cells_covariance(
+    device: Device, cells: IntArray, matrix: sparse.csr_array, scale: float, dimensionless: bool = False
+) -> FloatArray:
+    """scale · matrix⁻¹, or what lossy resonators and unequal parts make of it (physics §5)."""
+    if device.family is Family.CAPACITIVE and not dimensionless:
+        from spucc.board_law import cell_covariance, parts_of
+
+        if not parts_of(device, cells, scale).equilibrium():
+            return cell_covariance(device, cells, matrix, scale)
+    return _inverse(np.asarray(matrix.toarray()) / scale)
+
+
 def member_law(codes: Quantized, m: int, device: Device) -> tuple[FloatArray, FloatArray]:
     """Mean and covariance of the cells of one member of an ensemble, after its own correction."""
     ground, coupling = decode(codes, m, device)
@@ -138,7 +152,7 @@ def member_law(codes: Quantized, m: int, device: Device) -> tuple[FloatArray, Fl
     if device.spec.bias is None and codes.bias.size:
         bias = np.asarray(codes.bias[m], dtype=np.float64)
     matrix = network(device, codes.cell, codes.edges, ground, coupling)
-    cov = _inverse(np.asarray(matrix.toarray()) / codes.scale[m])
+    cov = cells_covariance(device, codes.cell, matrix, float(codes.scale[m]))
     return codes.readback[m].moments(cov @ (bias / codes.scale[m]), cov)
 
 

@@ -18,6 +18,9 @@ from spucc.progress import Progress
 from spucc.results import columns, figure, write_whole
 from spucc.stages import Program, Stage, State
 
+PRINTED = 1000
+"""Arrays with more entries are named by `--print-after`, not listed."""
+
 
 @dataclass
 class Printer(Observer):
@@ -33,7 +36,7 @@ class Printer(Observer):
 
         self.count += 1
         if self.after_pass in (step.name, "all"):
-            click.echo(f"# after {step}\n{print_state(after)}")
+            click.echo(f"# after {step}\n{print_state(after, PRINTED)}")
         if self.changed:
             from spucc.ir.diff import diff_states
 
@@ -198,7 +201,8 @@ def _out_state(state: State, output: str | None) -> None:
     from spucc.ir import print_state, write_state
 
     if output is None:
-        click.echo(print_state(state))
+        # Whole, so that what is redirected to a file reads back.
+        click.echo(print_state(state), nl=False)
     else:
         write_state(state, output)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from spucc.cli.compiling import ledger_table
+from spucc.cli.compiling import PRINTED, ledger_table
 from spucc.diagnostics import fail
 from spucc.results import columns
 
@@ -17,17 +17,19 @@ def inspect_command(file: str, whole: bool) -> None:
     """A program's or stage's summary, or a result's arrays and provenance."""
     suffix = Path(file).suffix
     if not Path(file).is_file():
-        fail("E0611", f"there is no file `{file}`")
+        fail("E0616", f"cannot read `{file}`: there is no such file")
     if suffix in (".npz", ".nc", ".json"):
         _inspect_result(Path(file))
         return
-    from spucc.ir import print_state, read_program, read_state
-    from spucc.stages import Stage
+    from spucc.ir import print_program, print_state, read_any, read_program, read_state
+    from spucc.stages import Program, Stage
 
-    state = read_state(file)
     if whole:
-        click.echo(print_state(state))
+        value = read_any(file)
+        show = print_program if isinstance(value, Program) else print_state
+        click.echo(show(value, PRINTED))  # type: ignore[arg-type]
         return
+    state = read_state(file)
     click.echo(f"{file}: stage {state.stage}, device {state.device.name}")
     rows = [
         [v.name, str(v.domain), str(list(v.shape)), str(v.span or "")]
@@ -70,7 +72,7 @@ def _inspect_result(path: Path) -> None:
                         if name not in group.dimensions:
                             rows.append([f"{group.name.strip('/')}/{name}", str(v.shape), str(v.dtype)])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, TypeError) as error:
-        fail("E0612", f"`{path}` is no result of spucc, or is cut short: {error}")
+        fail("E0616", f"cannot read `{path}`: it is no result of spucc, or is cut short: {error}")
     click.echo(columns(["name", "shape", "type"], rows) if rows else "no arrays")
     for key, value in provenance.items():
         click.echo(f"{key}: {json.dumps(value) if isinstance(value, dict) else value}")
