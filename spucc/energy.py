@@ -32,9 +32,9 @@ class Domain(StrEnum):
 class Variable:
     """A named random array. Its entries are the coordinates `start … start + size − 1`.
 
-    `entries`, when it is given, lists the entries (flat, sorted) that are still there: conditioning and marginalising take
-    entries out, and those that stay keep their names. `stands_for` names the matrix query whose own Gaussian this variable carries (`inverse`, `solve`); it is empty for a
-    variable of the user's model.
+    `entries`, when it is given, lists the entries (flat, sorted) that are still there: conditioning and marginalising
+    take entries out, and those that stay keep their names. `stands_for` names the matrix query whose own Gaussian this
+    variable carries (`inverse`, `solve`); it is empty for a variable of the user's model.
     """
 
     name: str

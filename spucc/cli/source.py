@@ -61,7 +61,7 @@ def fmt(programs: tuple[str, ...], only_check: bool) -> None:
 
     would = 0
     for name in programs:
-        text = click.get_text_stream("stdin", encoding="utf-8").read() if name == "-" else read_source(name)
+        text = _stdin() if name == "-" else read_source(name)
         sources()[name] = text
         formatted = format_text(text, name)
         if name == "-":
@@ -73,3 +73,12 @@ def fmt(programs: tuple[str, ...], only_check: bool) -> None:
             click.echo(f"{'would format' if only_check else 'formatted'} {name}")
     if only_check and would:
         raise click.exceptions.Exit(1)
+
+
+def _stdin() -> str:
+    """Standard input as program text, as strictly as a file is read."""
+    import sys
+
+    from spucc.grammar.source import MAX_BYTES, decode
+
+    return decode(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>")
