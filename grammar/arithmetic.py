@@ -221,8 +221,8 @@ def binary(op: str, a: Value, b: Value, span: Span, labels: tuple[Label, ...] = 
             left, right = _safe_integers(op, left, right)
         what = f"the result of `{op}`" if op != "/" or np.all(right) else "a division by zero"
         return Const(calculated(_FUNCTIONS[op], what, span, left, right), batch)
-    names = frozenset[str]().union(*(v.poly.names for v in (x, y) if isinstance(v, Random)))
     if op in COMPARISONS:
+        names = frozenset[str]().union(*(v.poly.names for v in (x, y) if isinstance(v, Random)))
         fail(
             "E0403",
             f"`{op}` compares the random variable {quoted(names)}, whose value is not known when the "

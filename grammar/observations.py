@@ -30,7 +30,7 @@ def observations(
         values.append(single[1])
         spans.append(c.span)
     at, value = _merged(ctx, index, values, spans)
-    _check_domains(ctx, at, value, discrete, spans)
+    _check_domains(ctx, at, value, discrete, index, spans)
     constrained(substitution, rest, discrete, at, value)
     return at, value
 
@@ -70,12 +70,17 @@ def _merged(
             spans[int(statement[k + 1])],
             labels=(Label(spans[int(statement[k])], "first observed here"),),
         )
-    keep = np.append(True, ~again)
+    keep = np.append(True, ~again)[: at.size]  # nothing at all may be observed: `observe x[:0] = 1`
     return frozen(at[keep], np.int64), frozen(value[keep])
 
 
 def _check_domains(
-    ctx: Context, at: IntArray, value: FloatArray, discrete: BoolArray, spans: list[Span]
+    ctx: Context,
+    at: IntArray,
+    value: FloatArray,
+    discrete: BoolArray,
+    index: list[IntArray],
+    spans: list[Span],
 ) -> None:
     for k in np.flatnonzero(discrete[at]):
         owner = _owner(ctx, int(at[k]))
@@ -84,7 +89,7 @@ def _check_domains(
             fail(
                 "E0424",
                 f"{label(ctx, int(at[k]))} is {owner.domain.value} and cannot be observed as {value[k]:g}",
-                spans[0],
+                next(s for s, i in zip(spans, index) if at[k] in i),
                 help=f"its values are {allowed[0]:g} and {allowed[1]:g}",
             )
 

@@ -76,6 +76,18 @@ class Binary(Node):
     left: Expr
     right: Expr
 
+    def __eq__(self, other: object) -> bool:
+        """By content, along the chain `a + b + …` without recursion: it may be long."""
+        one: object = self
+        while type(one) is Binary and type(other) is Binary:
+            if one.op != other.op or one.right != other.right:
+                return False
+            one, other = one.left, other.left
+        return one == other
+
+    def __hash__(self) -> int:
+        return hash((self.op, self.right))
+
 
 @dataclass(frozen=True, slots=True)
 class IfElse(Node):

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from spucc.grammar import tree
 
+# Operators in one chain `a + b + …`; elaboration adds the terms up one after the other.
+LONGEST_CHAIN = 10_000
+
 
 def children(node: tree.Node) -> Iterator[tree.Node]:
     """The nodes directly below a node, in the order of its fields."""
@@ -30,8 +33,10 @@ def walk(node: tree.Node) -> Iterator[tree.Node]:
 
 
 def deeper_than(statement: tree.Statement, limit: int) -> bool:
-    """Whether a path from a statement down goes through more than `limit` nodes.
+    """Whether a path from a statement down goes through more than `limit` nodes, or a chain of operators is longer
+    than `LONGEST_CHAIN`.
 
+    A chain `a + b + …` is one level: it is walked by a loop everywhere.
     The statements in its blocks are left out: they were measured when they were made, and brackets bound
     their depth. Only the branches of an `else if` chain, which no bracket bounds, are followed.
     """
@@ -43,7 +48,17 @@ def deeper_than(statement: tree.Statement, limit: int) -> bool:
         node, depth = stack.pop()
         if depth > limit:
             return True
-        if isinstance(node, tree.For):
+        if isinstance(node, tree.Binary) and node.op not in ("and", "or"):
+            length = 0
+            inner: tree.Expr = node
+            while isinstance(inner, tree.Binary) and inner.op not in ("and", "or"):
+                stack.append((inner.right, depth + 1))
+                inner = inner.left
+                length += 1
+            if length > LONGEST_CHAIN:
+                return True
+            stack.append((inner, depth + 1))
+        elif isinstance(node, tree.For):
             stack.append((node.iterable, depth + 1))
         elif isinstance(node, tree.If):
             stack.append((node.condition, depth + 1))

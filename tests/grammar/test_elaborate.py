@@ -216,3 +216,24 @@ def test_dense_blocks_are_kept_by_reference() -> None:
     a = np.eye(60) + 0.01
     energy = elaborate("data A: spd[60]\nvar x: real[60] ~ multi_normal_prec(0, A)", data={"A": a})
     assert np.shares_memory(energy.quadratic.blocks[0].matrix, a)
+
+
+def test_a_sum_of_many_terms_written_out() -> None:
+    """A chain of operators costs neither stack nor a square of its length."""
+    n = 4000
+    written = " + ".join(f"{k + 1} * x[{k}]**2" for k in range(n))
+    energy = elaborate(f"var x: real[{n}]\nenergy {written}\n")
+    np.testing.assert_allclose(energy.quadratic.diagonal(), 2.0 * np.arange(1, n + 1))
+
+
+def test_nothing_observed_is_allowed() -> None:
+    energy = elaborate("var x: real[2] ~ normal(0, 1)\nobserve x[:0] = 1\n")
+    assert energy.observed.index.size == 0
+
+
+def test_an_impossible_observation_is_shown_where_it_stands() -> None:
+    text = "var s: spin[3]\nvar y: real[2] ~ normal(0, 1)\nobserve y[0] = 2\nobserve s[1] = 3\n"
+    with pytest.raises(SpuccError) as caught:
+        elaborate(text)
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.span and found.span.line) == ("E0424", 4)

@@ -12,9 +12,10 @@ import pytest
 
 from spucc.diagnostics import Span, SpuccError
 from spucc.grammar import source, table, tree
+from spucc.grammar.format import format_text
 from spucc.grammar.parser import MAX_DEPTH, parse, parse_or_raise
 from spucc.grammar.scanner import MAX_BRACKETS
-from spucc.grammar.walk import walk
+from spucc.grammar.walk import LONGEST_CHAIN, walk
 
 S = Span("f", 1, 1, 1, 1)
 
@@ -203,11 +204,14 @@ def test_depth_is_bounded(text: str) -> None:
 
 
 def test_what_is_not_too_deep_can_be_walked_and_compared() -> None:
-    chain = "energy " + "+".join(["x"] * (MAX_DEPTH - 1))
+    chain = "energy " + "+".join(["x"] * LONGEST_CHAIN)
     brackets = "energy " + "f(" * (MAX_DEPTH - 2) + "x" + ")" * (MAX_DEPTH - 2)
     assert MAX_DEPTH <= MAX_BRACKETS
     for text in (chain, brackets):
-        assert parse_or_raise(text, "f") == parse_or_raise(text, "f")
+        tree_of_it = parse_or_raise(text, "f")
+        assert tree_of_it == parse_or_raise(text, "f")
+        assert tree_of_it != parse_or_raise(text.replace("x", "y", 1), "f")
+        assert parse_or_raise(format_text(text, "f"), "f") == tree_of_it
 
 
 def test_length_is_not_depth() -> None:
