@@ -6,7 +6,7 @@ sample size; else only moments are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class Estimate:
     chains: int
     draws: int
     independent: bool
+    per_draw: float = 1.0
+    """Effective draws that the schedule predicts one draw to be worth."""
     kept: FloatArray | None = None
     keeps: bool = False
     seen: int = 0
@@ -129,7 +131,19 @@ class Estimate:
         self.seen += count
 
     def answer(self) -> Answer:
-        """The answer from the draws seen so far."""
+        """The answer from the draws seen so far, with the error that they have and the one that was scheduled."""
+        found = self._answer()
+        if found.error is None or found.ess is None:
+            return found
+        # Every error goes with 1/√ess; that of a covariance with those of both entries.
+        share = np.sqrt(found.ess.reshape(-1) / max(self.per_draw * self.seen * self.chains, 1.0))
+        if self.query.kind in (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE):
+            share = np.sqrt(np.outer(share, share)).reshape(found.error.shape)
+        else:
+            share = share.reshape(self.shape)
+        return replace(found, scheduled=np.asarray(found.error * share))
+
+    def _answer(self) -> Answer:
         if self.kept is None:
             return self._from_moments()
         draws = self.kept[:, : self.seen]

@@ -11,7 +11,8 @@ u(x) = ½ xᵀ (P − D) x, the derivative of the energy,
     Jarzynski's equality        Z(1)/Z(0) = ⟨e^{−W}⟩,  W = Σ_k (λ_{k+1} − λ_k) u(x_k),  x_k drawn at λ_k
 
 (Jarzynski 1997; the work is done in jumps, with equilibrium between). The integral is by Gauss–Legendre after
-λ = a − b q^s, which moves the poles of the integrand away: those of 1/(1 + λμ), μ > −1 the eigenvalues of D^{-1/2} (P − D) D^{-1/2}.
+λ = a − b q^s, which moves the poles of the integrand away: those of 1/(1 + λμ), μ > −1 the eigenvalues of P − D with
+P scaled to a unit diagonal.
 Both come from the same draws at one set of λ; the first is the answer, the second a check of it.
 """
 

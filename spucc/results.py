@@ -24,7 +24,8 @@ class Answer:
 
     `value`: for `sample` the draws, chains one after the other, [draws, *shape]; for the others the estimate. `error`: one
     standard error of each entry of an estimate (None where none can be given). `ess`: effective sample size of each entry
-    of what was asked about, shape of the form, and `rhat` likewise (None with one chain). `names`: for `argmin` the
+    of what was asked about, shape of the form, and `rhat` likewise (None with one chain). `scheduled`: the standard error
+    that the program's schedule predicted for so many draws. `names`: for `argmin` the
     variables in `value`'s order, with their shapes.
     """
 
@@ -37,6 +38,7 @@ class Answer:
     chains: int = 1
     parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
     note: str = ""
+    scheduled: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +167,11 @@ def _answer_table(a: Answer, most: int) -> str:
         head = columns([f"{a.name} = argmin()", "value"], rows)
     else:
         flat = a.value.reshape(-1)
-        error = None if a.error is None else np.broadcast_to(a.error, a.value.shape).reshape(-1)
+        given = {"std.error": a.error, "scheduled": a.scheduled}
+        shown = {k: np.broadcast_to(e, a.value.shape).reshape(-1) for k, e in given.items() if e is not None}
         for k, n in enumerate(entry_names(a.name, a.value.shape, most)):
-            rows.append([n, figure(flat[k]), "" if error is None else figure(error[k])])
-        head = columns([f"{a.kind}", "value", "std.error"], rows)
+            rows.append([n, figure(flat[k]), *(figure(e[k]) for e in shown.values())])
+        head = columns([f"{a.kind}", "value", *shown], rows)
     left = a.value.size - len(rows)
     tail = f"\n… and {left} more entries" if left > 0 else ""
     return head + tail + (f"\n{a.note}" if a.note else "")
@@ -218,7 +221,7 @@ def _json(result: Result) -> bytes:
         if a.kind is QueryKind.ARGMIN:
             arrays = result.arrays()
             entry["value"] = {part: _plain(arrays[f"{a.name}.{part}"]) for part, _ in a.parts}
-        for key in ("error", "ess", "rhat"):
+        for key in ("error", "scheduled", "ess", "rhat"):
             value = getattr(a, key)
             if value is not None:
                 entry[key] = _plain(value)

@@ -70,14 +70,17 @@ def run_program(
         mode = Mode.TRAJECTORY
     schedules = [job.value.schedule for job in program.jobs if isinstance(job.value, Configuration)]
     if samples is None:
-        samples = max((s.draws * s.chains for s in schedules), default=1000)
+        samples = scheduled(program)
     plan = Plan.of(samples, chains)
     independent = mode == Mode.INDEPENDENT and not any(_has_loop(job) for job in program.jobs)
     # A backend that cannot draw independently from a job says so; its estimates then count effective draws.
     tells = getattr(engine, "independent", None)
     independent = independent and (tells is None or all(tells(job, program.device) for job in program.jobs))
+    per_draw = 1.0 if independent else min((s.ess_per_draw for s in schedules), default=1.0)
     estimates = [
-        _estimate(program, q, plan, independent) for q in program.source.queries if q.kind not in _APART
+        _estimate(program, q, plan, independent, per_draw)
+        for q in program.source.queries
+        if q.kind not in _APART
     ]
     for e in estimates:
         e.prepare(streamed=stream is not None)
@@ -243,6 +246,93 @@ def _announce(
         announce(f"{(plan.draws - done) * plan.chains} draws: about {left:.0f} s{disk}")
 
 
+def scheduled(program: Program) -> int:
+    """The draws that a program's own schedule asks for, over all chains."""
+    schedules = [job.value.schedule for job in program.jobs if isinstance(job.value, Configuration)]
+    return max((s.draws * s.chains for s in schedules), default=1000)
+
+
+# Draws that a run towards an error may take in all, unless the user says otherwise.
+MOST_SAMPLES = 10_000_000
+
+
+def run_until(
+    program: Program,
+    rel_error: float,
+    *,
+    samples: int | None = None,
+    most: int = MOST_SAMPLES,
+    stream: str | PathLike[str] | None = None,
+    **options: Any,
+) -> Result:
+    """Run with more and more draws until every answer's relative error (`relative_error`) is at most `rel_error`, or
+    `most` draws are taken. The provenance says which: `rel_error_asked` and `rel_error_reached`.
+
+    A longer run begins with the draws of the shorter one. Options as of `run_program`. Raises E0746 for an error that is
+    not between 0 and 1.
+    """
+    if not 0 < rel_error < 1:
+        fail(
+            "E0746",
+            f"a relative error of {rel_error:g} cannot be reached",
+            help="ask for one between 0 and 1, e.g. 0.01",
+        )
+    result = run_program(program, samples=min(samples or scheduled(program), max(most, 1)), **options)
+    reached, taken = relative_error(result), int(result.provenance["samples"])
+    while result.complete and reached > rel_error and taken < most:
+        chains = int(result.provenance["chains"])
+        wanted = 1.1 * taken * (min(reached, 1e3) / rel_error) ** 2
+        # Never more than a hundredfold at once: the first estimate of an error is itself one.
+        taken = int(min(max(wanted, 1.2 * taken), 100.0 * taken, most))
+        taken = max(taken // chains, 1) * chains
+        result = run_program(program, samples=taken, **options)
+        reached = relative_error(result)
+        if taken + chains > most:
+            break
+    if stream is not None and result.complete:
+        result = run_program(program, samples=taken, stream=stream, **options)
+    told = {"rel_error_asked": rel_error, "rel_error_reached": reached}
+    return replace(result, provenance={**result.provenance, **told})
+
+
+def relative_error(result: Result) -> float:
+    """The worst relative standard error of a run's answers.
+
+    Of `cov`, `inverse`, `var`, `std`, `solve`, `logz`, `logdet`: ‖error‖/‖value‖. Of draws, that of their covariance,
+    √((1 + r)/N), r = tr(Σ)²/tr(Σ²) (physics §4). Of means, quantiles and correlations, 1/√N: errors in standard deviations.
+    """
+    relative = (
+        QueryKind.COV,
+        QueryKind.INVERSE,
+        QueryKind.VAR,
+        QueryKind.STD,
+        QueryKind.SOLVE,
+        QueryKind.LOGZ,
+        QueryKind.LOGDET,
+    )
+    worst = 0.0
+    for a in result.answers:
+        if a.kind is QueryKind.ARGMIN or not a.value.size:
+            continue
+        if a.kind in relative:
+            size = float(np.linalg.norm(a.value))
+            found = float(np.linalg.norm(a.error)) / size if a.error is not None and size > 0 else 0.0
+        else:
+            count = 1.0 if a.ess is None else float(np.min(a.ess))
+            spread = 1.0
+            if a.kind is QueryKind.SAMPLE:
+                flat = a.value.reshape(a.value.shape[0], -1)
+                flat = flat - flat.mean(axis=0)
+                # tr(S²) of S = XᵀX through the smaller of XᵀX and XXᵀ.
+                rows = flat[:: max(1, flat.shape[0] // 2000)]
+                gram = rows.T @ rows if rows.shape[1] <= rows.shape[0] else rows @ rows.T
+                square = float((gram * gram).sum())
+                spread = 1.0 + (float(np.trace(gram)) ** 2 / square if square > 0 else 0.0)
+            found = float(np.sqrt(spread / count))
+        worst = max(worst, found)
+    return worst
+
+
 def provenance(
     program: Program, plan: Plan, seed: int, backend: str, mode: str, draws: int
 ) -> dict[str, Any]:
@@ -332,7 +422,7 @@ def source_maps(program: Program) -> tuple[list[sparse.csr_array], FloatArray]:
     return [sparse.csr_array(columns[:, job.coordinates]) for job in program.jobs], back.offset
 
 
-def _estimate(program: Program, query: Query, plan: Plan, independent: bool) -> Estimate:
+def _estimate(program: Program, query: Query, plan: Plan, independent: bool, per_draw: float) -> Estimate:
     """The accumulator of a query: its forms, and for an expectation the factors of its products, in the jobs' coordinates."""
     assert query.form is not None
     maps, offset = source_maps(program)
@@ -347,7 +437,7 @@ def _estimate(program: Program, query: Query, plan: Plan, independent: bool) -> 
     stacked = sparse.csr_array(sparse.vstack([f.matrix for f in forms], format="csr"))
     shift = np.concatenate([np.ravel(f.offset) for f in forms]) + stacked @ offset
     matrices = [sparse.csr_array(stacked @ m) for m in maps]
-    return Estimate(query, matrices, shift, plan.chains, plan.draws, independent, gathers=gathers)
+    return Estimate(query, matrices, shift, plan.chains, plan.draws, independent, per_draw, gathers=gathers)
 
 
 class _Best:

@@ -25,7 +25,17 @@ from spucc.cli.options import compile_options, data_options, program_argument
     "--mode", type=click.Choice(["independent", "trajectory"]), default="independent", show_default=True
 )
 @click.option(
-    "--rel-error", type=float, default=None, help="As many draws as bring the covariance within this."
+    "--rel-error",
+    type=float,
+    default=None,
+    help="As many draws as bring every answer's relative error within this.",
+)
+@click.option(
+    "--max-samples",
+    type=int,
+    default=10_000_000,
+    show_default=True,
+    help="The most draws that --rel-error may take.",
 )
 @click.option(
     "--output", "-o", default=None, metavar="FILE", help="Write the answers: .nc (ArviZ), .npz or .json."

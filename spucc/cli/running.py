@@ -10,7 +10,7 @@ import click
 from spucc.cli.compiling import compile_to_state
 from spucc.driver import check_tolerance, program_of
 from spucc.progress import Progress
-from spucc.running import run_program
+from spucc.running import run_program, run_until
 from spucc.stages import Program
 
 
@@ -36,23 +36,29 @@ def run_command(program: str, **options: Any) -> None:
     if output is not None and Path(output).suffix not in (".nc", ".npz", ".json"):
         raise click.UsageError(f"cannot write results as `{output}`: end the name in .nc, .npz or .json")
     streamed = output is not None and Path(output).suffix == ".nc"
+    if options["resume"] and options["rel_error"] is not None:
+        raise click.UsageError(
+            "--resume takes the number of draws from the file, so it does not go with --rel-error"
+        )
     if options["resume"] and not streamed:
         raise click.UsageError("--resume goes on with a file that `-o FILE.nc` names")
     compiled = load_or_compile(program, **options)
     progress = Progress()
+    common: dict[str, Any] = {
+        "samples": options["samples"],
+        "chains": options["chains"],
+        "seed": options["seed"],
+        "backend": options["backend"] or default_backend(compiled),
+        "mode": options["mode"],
+        "progress": progress,
+        "stream": output if streamed else None,
+        "announce": lambda text: click.echo(text, err=True),
+    }
     try:
-        result = run_program(
-            compiled,
-            samples=options["samples"],
-            chains=options["chains"],
-            seed=options["seed"],
-            backend=options["backend"] or default_backend(compiled),
-            mode=options["mode"],
-            progress=progress,
-            stream=output if streamed else None,
-            resume=options["resume"],
-            announce=lambda text: click.echo(text, err=True),
-        )
+        if options["rel_error"] is None:
+            result = run_program(compiled, resume=options["resume"], **common)
+        else:
+            result = run_until(compiled, options["rel_error"], most=options["max_samples"], **common)
     finally:
         progress.close()
     if output is not None and not streamed:
@@ -60,6 +66,13 @@ def run_command(program: str, **options: Any) -> None:
     if not options["quiet"]:
         click.echo(result.table())
         click.echo(statement(compiled, result.provenance))
+    asked, reached = (result.provenance.get(f"rel_error_{k}", 0.0) for k in ("asked", "reached"))
+    if reached > asked:
+        click.echo(
+            f"warning: the relative error is {reached:.2g} after {result.provenance['samples']} draws, not the {asked:g} that "
+            "was asked for: --max-samples sets the cap",
+            err=True,
+        )
     if not result.complete:
         kept = result.provenance["samples"]
         way = "; `--resume` goes on" if streamed else ""
