@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -73,7 +74,7 @@ def encode(energy: Energy) -> Energy:
         before = terms.n
         terms.product(spins, -coefficient / t)
         if terms.n > before:
-            exact_before += _shift(spins, -coefficient / t)
+            exact_before += _shift(len(spins), -coefficient / t)
     constant += t * exact_before
     total = terms.n
     linear = np.concatenate([linear, np.zeros(total - n)])
@@ -128,15 +129,16 @@ def _spin_products(energy: Energy, scale: FloatArray, offset: FloatArray) -> dic
     return {key: value for key, value in found.items() if value != 0.0}
 
 
-def _shift(spins: tuple[int, ...], c: float) -> float:
+@lru_cache(maxsize=4096)
+def _shift(degree: int, c: float) -> float:
     """log of the factor by which summing over the auxiliaries of one product multiplies every weight."""
-    fresh = Terms(len(spins))
-    fresh.product(tuple(range(len(spins))), c)
+    fresh = Terms(degree)
+    fresh.product(tuple(range(degree)), c)
     s = np.ones(fresh.n)
-    auxiliary = fresh.n - len(spins)
+    auxiliary = fresh.n - degree
     total = -np.inf
     for code in range(2**auxiliary):
-        s[len(spins) :] = 2.0 * ((code >> np.arange(auxiliary)) & 1) - 1
+        s[degree:] = 2.0 * ((code >> np.arange(auxiliary)) & 1) - 1
         weight = sum(v * s[i] for i, v in fresh.fields.items()) + sum(
             v * s[i] * s[j] for (i, j), v in fresh.pairs.items()
         )

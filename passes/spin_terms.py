@@ -13,6 +13,7 @@ products P, Q = ±1 with α = ½ arcosh e^{2c}.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -98,6 +99,7 @@ def _undo(u: float, three: bool) -> tuple[float, float]:
     return 0.0, (2 * f4 - 2 * f0) / 16
 
 
+@lru_cache(maxsize=4096)
 def _solve(rise: Callable[[float], float], goal: float) -> float:
     """u > 0 with rise(u) = goal, for a function that rises from 0 without bound: bisection to the last
     bit."""

@@ -14,6 +14,9 @@ from spucc.arrays import FloatArray
 from spucc.targets.spins.chains import Chains
 from spucc.targets.spins.model import SpinModel
 
+SPARSE = 12
+"""Couplings a spin, counted from both ends, up to which states are recombined."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -43,7 +46,7 @@ def anneal(
     model: SpinModel,
     seed: tuple[int, ...],
     *,
-    chains: int = 256,
+    chains: int | None = None,
     sweeps: int = 1000,
     tabu_steps: int | None = None,
     start: FloatArray | None = None,
@@ -52,14 +55,18 @@ def anneal(
     """Simulated annealing of `chains` states, descent, pairwise recombination and tabu search of the best.
 
     Couplings of one magnitude without fields are annealed 64 chains to the word. `tabu_steps` are flips of
-    each search (None: 40 n, at most 40 000; 0: none). Clamped spins keep `start`.
+    each search (None: 40 n, at most 40 000; 0: none). `chains` None is 256, or 1024 on sparse graphs of that
+    kind, whose states are recombined. Clamped spins keep `start`.
     """
+    thin = model.couplings.nnz <= SPARSE * model.n
+    if chains is None:
+        chains = 1024 if thin and model.magnitude is not None else 256
     spins = _annealed(model, seed, chains, sweeps, start, threads)
     energy = model.energy(spins)
     spins, energy = recombine(model, spins, energy)
     steps = min(40 * model.n, 40_000) if tabu_steps is None else tabu_steps
     if steps and model.order.size:
-        spins, energy = _search(model, spins, energy, seed, steps)
+        spins, energy = _search(model, spins, energy, seed, steps, 2 if thin else 8)
     best = int(np.argmin(energy))
     tolerance = 1e-9 * max(1.0, abs(float(energy[best])))
     return Found(spins[best].copy(), float(energy[best]), int((energy <= energy[best] + tolerance).sum()))
@@ -98,7 +105,7 @@ def recombine(
     order = np.argsort(energy, kind="stable")
     spins, energy = spins[order].copy(), energy[order].copy()
     j = model.couplings
-    if j.nnz > 12 * model.n:
+    if j.nnz > SPARSE * model.n:
         return spins, energy
     rows = np.repeat(np.arange(model.n), np.diff(j.indptr))
     for _ in range(rounds):
@@ -133,13 +140,18 @@ def _take_over(
 
 
 def _search(
-    model: SpinModel, spins: NDArray[np.int8], energy: FloatArray, seed: tuple[int, ...], steps: int
+    model: SpinModel,
+    spins: NDArray[np.int8],
+    energy: FloatArray,
+    seed: tuple[int, ...],
+    steps: int,
+    searches: int,
 ) -> tuple[NDArray[np.int8], FloatArray]:
-    """Tabu search from the eight best states."""
+    """Tabu search from the best `searches` states."""
     from spucc.targets.spins.tabu import tabu
 
     indptr, indices, _, _ = model.arrays
-    for k in np.argsort(energy, kind="stable")[:8]:
+    for k in np.argsort(energy, kind="stable")[:searches]:
         s = spins[k].astype(np.float64)
         draw = np.random.SeedSequence((*seed, 4, int(k))).generate_state(1, np.uint64)[0]
         tabu(model.order, indptr, indices, model.couplings.data, model.field, s, steps, draw)

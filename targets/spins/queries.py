@@ -45,7 +45,7 @@ class LogPartition:
 
 
 def best_state(
-    energy: Energy, seed: int = 0, *, chains: int = 256, sweeps: int = 1000, threads: int = 1
+    energy: Energy, seed: int = 0, *, chains: int | None = None, sweeps: int = 1000, threads: int = 1
 ) -> Best:
     """Annealing, recombination and tabu search; the bound by exact elimination where the graph is narrow,
     else from eigenvalues. Raises E0552 for real variables and E0558 for products of more than two

@@ -401,3 +401,19 @@ def test_argmin_of_a_program_is_proved_and_minds_observations() -> None:
     value[s[:, 4] != 1] = np.inf
     np.testing.assert_array_equal(answer.value, s[np.argmin(value)])
     assert "no state has less" in answer.note
+
+
+@pytest.mark.workloads
+@workloads
+@pytest.mark.parametrize("name, allowed", [("ising_florentine", 0.03), ("ising_karate", 0.09)])
+def test_real_networks_on_a_board_of_six_bits(name: str, allowed: float) -> None:
+    """Embedded in a king's graph, six bits with the sign: means and pairs of 32 000 draws. The karate club needs 98 cells, and
+    its chains are tuned on draws, so the bound holds their noise (0.02) and the rounding's."""
+    energy, oracle, _ = ising(name)
+    program = compile_energy(energy, "king-cmos{coupling.bits=5 coupling.max=31 bias.bits=5 bias.max=31}")
+    (job,) = program.jobs
+    x = next(Pbit().run(job, program.device, Request(draws=2000, chains=16, seed=1))).values.reshape(
+        -1, energy.n
+    )
+    assert np.abs(x.mean(axis=0) - oracle["magnetisation"]).max() < allowed
+    assert np.abs((x[:, oracle["i"]] * x[:, oracle["j"]]).mean(axis=0) - oracle["pair"]).max() < allowed
