@@ -277,7 +277,9 @@ def run_until(
             f"a relative error of {rel_error:g} cannot be reached",
             help="ask for one between 0 and 1, e.g. 0.01",
         )
-    result = run_program(program, samples=min(samples or scheduled(program), max(most, 1)), **options)
+    result = run_program(
+        program, samples=min(scheduled(program) if samples is None else samples, max(most, 1)), **options
+    )
     reached, taken = relative_error(result), int(result.provenance["samples"])
     while result.complete and reached > rel_error and taken < most:
         chains = int(result.provenance["chains"])

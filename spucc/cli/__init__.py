@@ -23,6 +23,7 @@ COMMANDS = {
     "diff": "spucc.cli.inspect",
     "law": "spucc.cli.run",
     "verify": "spucc.cli.verify",
+    "plot": "spucc.cli.plot",
     "passes": "spucc.cli.lists",
     "targets": "spucc.cli.lists",
 }
