@@ -32,14 +32,7 @@ class Split(Pass):
     def run(self, state: State, context: Context) -> State:
         model = state.model
         count, part = components(model)
-        order = np.argsort(part, kind="stable")
-        bounds = np.searchsorted(part[order], np.arange(count + 1))
-        members = [
-            np.sort(order[bounds[c] : bounds[c + 1]]) for c in np.flatnonzero(asked(state, part, count))
-        ]
-        members.sort(key=lambda m: int(m[0]))
-        if len(members) > self.most:
-            members = _packed(members, state.device.topology.nodes)
+        members = grouped(part, asked(state, part, count), self.most, state.device.topology.nodes)
         jobs: list[Job] = []
         for coordinates in members:
             target = restricted(model, coordinates)
@@ -114,15 +107,31 @@ def restricted(model: Energy, keep: IntArray) -> Energy:
     )
 
 
-def _packed(members: list[IntArray], cells: int | None) -> list[IntArray]:
-    """Consecutive parts together, as many as half of the device's cells take (the other half is left for double covers)."""
-    capacity = np.inf if cells is None else max(cells // 2, 1)
-    packed: list[list[IntArray]] = []
-    room = 0.0
-    for m in members:
-        if not packed or room < m.size:
-            packed.append([])
-            room = capacity
-        packed[-1].append(m)
-        room -= m.size
-    return [np.sort(np.concatenate(group)) for group in packed]
+def grouped(part: IntArray, needed: BoolArray, most: int, cells: int | None) -> list[IntArray]:
+    """The sorted coordinates of each job, in the order of their first ones.
+
+    Each needed part is a job; of more than `most`, consecutive parts share jobs, as many as half of the device's `cells` take
+    (the other half is left for double covers).
+    """
+    first = np.full(needed.size, part.size)
+    np.minimum.at(first, part, np.arange(part.size))
+    order = np.argsort(first, kind="stable")
+    order = order[needed[order]]
+    sizes = np.bincount(part, minlength=needed.size)[order]
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
+    if sizes.size > most:
+        capacity = part.size if cells is None else max(cells // 2, 1)
+        heads = [0]
+        while (after := int(np.searchsorted(ends, starts[heads[-1]] + capacity, side="right"))) < sizes.size:
+            # A part that is larger than the capacity has a job of its own.
+            heads.append(max(after, heads[-1] + 1))
+        heads = [h for h in heads if h < sizes.size]
+    else:
+        heads = list(range(sizes.size))
+    rank = np.full(needed.size, -1)
+    rank[order] = np.arange(order.size)
+    job = np.searchsorted(np.asarray(heads, dtype=np.int64), np.arange(order.size), side="right") - 1
+    owner = np.where(rank[part] >= 0, job[rank[part]] if order.size else -1, -1)
+    taken = np.argsort(owner, kind="stable")[int((owner < 0).sum()) :]
+    return np.split(taken, np.cumsum(np.bincount(owner[taken], minlength=len(heads)))[:-1]) if heads else []

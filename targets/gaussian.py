@@ -19,6 +19,8 @@ from spucc.diagnostics import fail
 DENSE_ORDER = 384
 # A sparse matrix with a larger share of entries than this is treated as dense.
 DENSE_SHARE = 0.1
+# Up to this distance from the diagonal a large sparse matrix is treated as a band.
+BANDED = 16
 # From this order on the product with a triangle beats the one with a square.
 _TRIANGULAR = 192
 
@@ -104,6 +106,41 @@ class CovarianceFactor:
         return np.asarray(self._covariance @ b)
 
 
+class BandedFactor:
+    """The Cholesky factor of a band matrix (independent variables, time series), by LAPACK."""
+
+    tile = 1
+
+    def __init__(self, precision: sparse.csr_array, dtype: Any = np.float64) -> None:
+        width = bandwidth(precision)
+        self.n = int(precision.shape[0])
+        entries = sparse.coo_array(precision)
+        lower = entries.row >= entries.col
+        band = np.zeros((width + 1, self.n), order="F")
+        np.add.at(band, (entries.row[lower] - entries.col[lower], entries.col[lower]), entries.data[lower])
+        factor, info = linalg.lapack.dpbtrf(band, lower=1)
+        if info != 0 or not np.isfinite(factor[0]).all():
+            _not_positive()
+        self._factor = factor
+        self._band = np.asarray(factor, dtype=dtype, order="F")
+        self._solve = linalg.lapack.stbtrs if self._band.dtype == np.float32 else linalg.lapack.dtbtrs
+        self.logdet = 2.0 * float(np.log(factor[0]).sum())
+
+    def colour(self, z: NDArray[Any]) -> NDArray[Any]:
+        # Rows of z are the columns of what Fortran solves in place: Lᵀ x = z.
+        x, _ = self._solve(self._band, z.T, uplo="L", trans="T", overwrite_b=1)
+        return np.asarray(x.T)
+
+    def solve(self, b: FloatArray) -> FloatArray:
+        return np.asarray(linalg.cho_solve_banded((self._factor, True), b))
+
+
+def bandwidth(matrix: sparse.csr_array) -> int:
+    """The largest distance of a stored entry from the diagonal."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return int(np.abs(rows - matrix.indices).max(initial=0))
+
+
 def tile_of(n: int) -> int:
     """Rows of a tile: many enough for a good product, few enough to stay in the cache and to waste little."""
     return 256 if n <= 128 else 64
@@ -148,6 +185,8 @@ def factorise(precision: sparse.csr_array | FloatArray, dtype: Any = np.float64)
     n = int(precision.shape[0])
     if not isinstance(precision, np.ndarray):
         if n > DENSE_ORDER and precision.nnz < DENSE_SHARE * n * n:
+            if bandwidth(precision) <= BANDED:
+                return BandedFactor(precision, dtype)
             from spucc.targets.multifrontal import SparseFactor
 
             return SparseFactor(sparse.csr_array(precision), dtype)

@@ -9,7 +9,7 @@ from scipy import sparse, stats
 from spucc.diagnostics import SpuccError
 from spucc.targets.chebyshev import FunctionFactor
 from spucc.targets.dissection import dissect
-from spucc.targets.gaussian import CovarianceFactor, DenseFactor, Factor, factorise, root
+from spucc.targets.gaussian import BandedFactor, CovarianceFactor, DenseFactor, Factor, factorise, root
 from spucc.targets.multifrontal import SparseFactor
 
 from . import circuits_by_hand as hand
@@ -160,3 +160,27 @@ def test_draws_are_gaussian() -> None:
     x = DenseFactor(k).colour(z)
     total = float(np.einsum("ki,ij,kj->", x, k, x))
     assert stats.chi2.ppf(1e-6, 4096 * 12) < total < stats.chi2.isf(1e-6, 4096 * 12)
+
+
+@pytest.mark.parametrize("width", [0, 1, 3])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_bands_are_factored_as_bands(width: int, dtype: str) -> None:
+    """Independent variables and time series: draws are Lᵀ-solves of the numbers, log det and solves are the dense ones."""
+    n = 500
+    rng = np.random.default_rng(width)
+    diagonals = [
+        np.full(n - k, 2.5 if k == 0 else -1.0 / (1 + k)) * (1 + 0.1 * rng.random(n - k))
+        for k in range(width + 1)
+    ]
+    upper = sparse.diags_array(diagonals, offsets=list(range(width + 1)))
+    precision = sparse.csr_array(upper + sparse.triu(upper, k=1).T)
+    factor = factorise(precision, dtype)
+    assert isinstance(factor, BandedFactor)
+    dense = precision.toarray()
+    assert factor.logdet == pytest.approx(np.linalg.slogdet(dense)[1], rel=1e-12)
+    np.testing.assert_allclose(factor.solve(np.eye(n)), np.linalg.inv(dense), atol=1e-12)
+    z = rng.normal(size=(3, n)).astype(dtype)
+    expected = np.linalg.solve(np.linalg.cholesky(dense).T, z.T.astype(float)).T
+    np.testing.assert_allclose(
+        factor.colour(z.copy()), expected, rtol=1e-5 if dtype == "float32" else 1e-10, atol=1e-5
+    )
