@@ -1,0 +1,186 @@
+"""The page as one file of text: template, style and script of this package filled with a program's content.
+
+No byte is loaded from anywhere: the content security policy of the page forbids it, and lets only the page's own script run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+
+import numpy as np
+
+from spucc.energy import Domain
+from spucc.report.album import Album
+from spucc.report.chip import draw_chip
+from spucc.report.content import (
+    MOST_JOBS,
+    Content,
+    Fact,
+    JobView,
+    content_of,
+    headline,
+    provenance_facts,
+    schedule_facts,
+)
+from spucc.report.figures import draw_ledger, draw_marginals, draw_poles, draw_settling, poles_of
+from spucc.report.graph import draw_model
+from spucc.report.picture import CATEGORIES, DIVERGING, SEQUENTIAL
+from spucc.stages import Configuration, Program
+
+
+def report_html(program: Program, album: Album | None = None) -> str:
+    """The page of a program. `album` has the states between its passes, if somebody kept them."""
+    content = content_of(program, album)
+    data = {
+        **content.data,
+        "colours": {"categories": CATEGORIES, "sequential": SEQUENTIAL, "diverging": DIVERGING},
+    }
+    script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    name = _title(program)
+    return Template(_asset("page.html")).substitute(
+        title=escape(f"{name} on {program.device.name}"),
+        heading=escape(name),
+        subtitle=escape(_subtitle(program)),
+        tiles="".join(f"<div><dt>{escape(a)}</dt><dd>{escape(b)}</dd></div>" for a, b in headline(content)),
+        jobs=_job_choice(content),
+        last=len(content.passes),
+        chips=_each(content, "view", _chip),
+        model=draw_model(program.source).svg(),
+        model_legend=_model_legend(program),
+        ledgers=_each(content, "plot", lambda v: draw_ledger(v.ledger).svg()),
+        marginals=_each(content, "plot", _marginals),
+        poles=_each(content, "plot", lambda v: _poles(content, v)),
+        schedules=_each(content, "facts", lambda v: _table(schedule_facts(content, v.job))),
+        source=_source(program),
+        provenance=_provenance(program),
+        data=_embedded(data),
+        digest=digest,
+        style=_asset("page.css"),
+        script=script,
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("spucc.report") / name).read_text(encoding="utf-8")
+
+
+def _embedded(data: object) -> str:
+    """JSON that no text in it can end: `<`, `>` and `&` as escapes."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for mark in "<>&\u2028\u2029":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
+
+
+def _title(program: Program) -> str:
+    """The name of the program's own file."""
+    sources = program.provenance.sources
+    spans = [v.span.file for v in program.source.variables if v.span is not None]
+    name = spans[0] if spans else sources[0][0] if sources else "a model built in Python"
+    return name.replace("\\", "/").rpartition("/")[2]
+
+
+def _subtitle(program: Program) -> str:
+    d = program.device
+    cells = "as many cells as wanted" if d.topology.nodes is None else f"{d.topology.nodes} cells"
+    return f"compiled for {d.name}: {d.family}, {d.topology.kind}, {cells}"
+
+
+def _job_choice(content: Content) -> str:
+    total = len(content.program.jobs)
+    if total < 2:
+        return ""
+    options = "".join(
+        f'<option value="{k}">{escape(v.job.name)} ({v.job.target.n})</option>' for k, v in enumerate(content.jobs)
+    )
+    more = f" the first {MOST_JOBS} of {total}" if total > MOST_JOBS else ""
+    return f'<label for="job">Job{more} <select id="job">{options}</select></label>'
+
+
+def _each(content: Content, kind: str, draw: Callable[[JobView], str]) -> str:
+    """What is drawn for every job; all but the first hidden."""
+    if not content.jobs:
+        return '<p class="dim">Nothing is left to run: every variable is given.</p>'
+    reach = (
+        ' tabindex="0" role="application" aria-label="The chip; arrow keys select a neighbour"' if kind == "view" else ""
+    )
+    return "".join(
+        f'<div class="{kind} job" data-job="{k}"{reach}{" hidden" if k else ""}>{draw(v)}</div>'
+        for k, v in enumerate(content.jobs)
+    ) + ('<p class="dim" id="unplaced" hidden>At this pass nothing has a place yet.</p>' if kind == "view" else "")
+
+
+def _chip(view: JobView) -> str:
+    if view.board is None:
+        return '<p class="dim">The job is not compiled to the end, so nothing is on the chip.</p>'
+    return draw_chip(view.board).svg()
+
+
+def _model_legend(program: Program) -> str:
+    energy = program.source
+    spans = [f'<span><i class="sw round" style="background:{CATEGORIES[k % len(CATEGORIES)]}"></i>{escape(v.name)}'
+             + ("" if v.domain is Domain.REAL else f" ({v.domain})") + "</span>"
+             for k, v in enumerate(energy.variables[:12])]  # fmt: skip
+    if len(energy.variables) > 12:
+        spans.append(f"<span>and {len(energy.variables) - 12} more</span>")
+    entries = energy.quadratic.tocsr()
+    off = entries.data[np.repeat(np.arange(energy.n), np.diff(entries.indptr)) != entries.indices]
+    for present, colour, text in ((off < 0, DIVERGING[-1], "attracts"), (off > 0, DIVERGING[0], "repels")):
+        if present.any():
+            spans.append(f'<span><i class="sw line" style="background:{colour}"></i>{text}</span>')
+    if energy.higher:
+        spans.append("<span>dashed: terms of degree 3 or more</span>")
+    if energy.observed.index.size:
+        spans.append("<span>dark rim: observed</span>")
+    return "".join(spans)
+
+
+def _marginals(view: JobView) -> str:
+    if view.asked is None or view.made is None:
+        return '<p class="dim">Not known exactly: the job is neither Gaussian nor a small system of spins, or too large.</p>'
+    names = list(view.job.target.labels())
+    return draw_marginals(names, (view.asked.mean, view.asked.sd), (view.made.mean, view.made.sd)).svg()
+
+
+def _poles(content: Content, view: JobView) -> str:
+    value = view.job.value
+    if not isinstance(value, Configuration):
+        return '<p class="dim">No circuit yet.</p>'
+    poles = poles_of(value.codes, content.program.device)
+    settling = draw_settling(value.schedule, poles).svg()
+    if poles is None:
+        s = value.schedule
+        return f'<p class="dim">No poles: these cells have no linear circuit, or too many of them to show. Settles for {s.settle:g}, a draw every {s.interval:g}.</p>'
+    return f'<div class="two">{draw_poles(poles).svg()}{settling}</div>'
+
+
+def _table(facts: Sequence[Fact]) -> str:
+    rows = "".join(f'<tr><th scope="row">{escape(a)}</th><td>{escape(b)}</td></tr>' for a, b in facts)
+    return f"<table>{rows}</table>"
+
+
+def _source(program: Program) -> str:
+    """The texts, line by line; what they say is shown, never obeyed."""
+    blocks = []
+    for f, (name, text) in enumerate(program.provenance.sources):
+        lines = "".join(
+            f'<span class="line" id="L{f}-{n}" data-n="{n}">{escape(line)}</span>'
+            for n, line in enumerate(text.rstrip("\n").split("\n"), 1)
+        )
+        blocks.append(f'<p class="file">{escape(name)}</p><pre class="src">{lines}</pre>')
+    return "".join(blocks) or '<p class="dim">The model was built in Python: there is no text.</p>'
+
+
+def _provenance(program: Program) -> str:
+    figures = sorted(program.device.spec.provenance.items())
+    table = _table(provenance_facts(program))
+    if figures:
+        table += f"<h3>Where the device’s figures come from</h3>{_table(figures)}"
+    return table
