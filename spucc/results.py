@@ -177,9 +177,22 @@ def _answer_table(a: Answer, most: int) -> str:
     return head + tail + (f"\n{a.note}" if a.note else "")
 
 
+# Draws that the figures of a table are made of, at most, in stretches of so many.
+_TABLE_DRAWS, _STRETCH = 1_000_000, 1000
+
+
+def _some_draws(flat: FloatArray) -> FloatArray:
+    """The draws, or of very many an even selection of stretches, so that a file need not be read whole."""
+    n = flat.shape[0]
+    if n <= _TABLE_DRAWS:
+        return flat
+    starts = np.linspace(0, n - _STRETCH, _TABLE_DRAWS // _STRETCH).astype(np.int64)
+    return np.concatenate([flat[k : k + _STRETCH] for k in starts])
+
+
 def _sample_table(a: Answer, most: int) -> str:
     shape = a.value.shape[1:]
-    flat = a.value.reshape(a.value.shape[0], -1)[:, :most]
+    flat = _some_draws(a.value.reshape(a.value.shape[0], -1)[:, :most])
     if flat.shape[0] == 0:
         return f"{a.name}: no draws"
     q = np.quantile(flat, [0.05, 0.5, 0.95], axis=0)

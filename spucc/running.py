@@ -20,6 +20,7 @@ from spucc.estimates import Estimate
 from spucc.readback import Affine, HostLoop, fold
 from spucc.results import Answer, Result
 from spucc.stages import Configuration, Job, Program
+from spucc.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from spucc.draws_file import DrawsFile, Layout
@@ -90,7 +91,12 @@ def run_program(
         for q in program.source.queries
         if q.kind in _FREE
     ]
-    takers: list[Taker] = [*estimates, *best, *free]
+    paths = [
+        Trajectory(program, q, plan, seed)
+        for q in program.source.queries
+        if q.kind is QueryKind.TRAJECTORY
+    ]
+    takers: list[Taker] = [*estimates, *best, *free, *paths]
     origin = provenance(program, plan, seed, engine.name, mode, plan.draws * plan.chains)
     tape = _Tape(None if stream is None else Path(stream), plan, takers, origin, program)
     with tape:
@@ -99,9 +105,9 @@ def run_program(
         request = Request(
             draws=plan.draws - tape.done, chains=plan.chains, seed=seed, mode=Mode(mode), first=tape.done
         )
-        if stream is not None:
-            # Small enough for a checkpoint every few seconds.
-            request = replace(request, memory=_STREAM_MEMORY)
+        # All jobs share the memory; of a file it is small enough for a checkpoint every few seconds.
+        memory = request.memory if stream is None else _STREAM_MEMORY
+        request = replace(request, memory=max(memory // max(len(program.jobs), 1), 1 << 12))
         complete, seen, begin = True, tape.done, time.monotonic()
         try:
             for chunks, states in _lockstep(engine, program, request, progress, tape.states()):
@@ -127,7 +133,7 @@ def run_program(
 
 
 _FREE = (QueryKind.LOGZ, QueryKind.LOGDET)
-_APART = (QueryKind.ARGMIN, *_FREE)
+_APART = (QueryKind.ARGMIN, QueryKind.TRAJECTORY, *_FREE)
 
 # Bytes of draws between two checkpoints of a file.
 _STREAM_MEMORY = 32 << 20
@@ -314,7 +320,7 @@ def relative_error(result: Result) -> float:
     )
     worst = 0.0
     for a in result.answers:
-        if a.kind is QueryKind.ARGMIN or not a.value.size:
+        if a.kind in (QueryKind.ARGMIN, QueryKind.TRAJECTORY) or not a.value.size:
             continue
         if a.kind in relative:
             size = float(np.linalg.norm(a.value))
@@ -525,7 +531,8 @@ class _Best:
 
 
 class _Free:
-    """`logz` and `logdet`: from programs of their own along a path (`spucc.free_energy`), each run with as many draws."""
+    """`logz` and `logdet` (`spucc.free_energy`): from programs of their own along a path, each run with as many draws; of spins
+    and bits from the model itself."""
 
     def __init__(
         self,
@@ -555,9 +562,12 @@ class _Free:
         return (self.query.name, ()), (f"{self.query.name}.error", ())
 
     def answer(self) -> Answer:
-        from spucc.free_energy import answer
+        from spucc.free_energy import answer, spin_answer
 
-        return answer(self.query, self._program.model, self._draw)
+        model = self._program.model
+        if self.query.kind is QueryKind.LOGZ and not model.is_gaussian:
+            return spin_answer(self.query, model, self._seed)
+        return answer(self.query, model, self._draw)
 
     def _draw(self, energy: Energy, number: int) -> tuple[FloatArray, float, float]:
         from spucc.driver import compile_energy
@@ -579,7 +589,7 @@ class _Free:
         return found.value, min(share, 1.0), max(last.values(), default=0.0)
 
 
-Taker = Estimate | _Best | _Free
+Taker = Estimate | _Best | _Free | Trajectory
 """What takes the draws of a run and gives an answer."""
 
 

@@ -245,3 +245,25 @@ def test_long_runs_are_announced(program: Program) -> None:
     said: list[str] = []
     running._announce(running.Plan(10**6, 4), 0, 1000, 1.0, 5 << 30, said.append)
     assert said == ["4000000 draws: about 1000 s and 5 GiB on the disk"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_draws(tmp_path: Path) -> None:
+    """Ten times the draws, 320 MB of them, take at most 60 MB more memory."""
+    (tmp_path / "m.spu").write_text("var x: real[8] ~ normal(0, 1)\nquery d = sample(x)\n")
+    code = (
+        "import resource, sys, spucc\n"
+        "spucc.compile('m.spu').run(samples=int(sys.argv[1]), stream='a.nc')\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peak = []
+    for samples in (500_000, 5_000_000):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(samples)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peak.append(int(done.stdout) / 1024)
+    assert peak[1] < peak[0] + 60
