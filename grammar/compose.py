@@ -280,9 +280,14 @@ def _check_queries(energy: Energy) -> None:
     for q in energy.queries:
         if not all(np.isfinite(f.matrix.data).all() and np.isfinite(f.offset).all() for f in q.forms()):
             fail("E0421", f"the query `{q.name}` asks for something that is not finite", q.span)
-        if q.kind is QueryKind.LOGZ and not energy.is_gaussian:
+        if q.kind is QueryKind.LOGZ and not energy.is_gaussian and energy.domains[0].size:
             fail(
                 "E0420",
-                "`logz` is for Gaussian programs; this one has spins, bits or terms above degree 2",
+                "`logz` is for Gaussian programs and for programs of spins and bits alone; this one has "
+                + (
+                    "real variables too"
+                    if any(d.size for d in energy.domains[1:])
+                    else "real variables with terms above degree 2"
+                ),
                 q.span,
             )

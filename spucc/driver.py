@@ -74,25 +74,26 @@ def default_passes(device: Device) -> str:
     return PIPELINES[device.family]
 
 
-SERVED = frozenset(QueryKind) - {QueryKind.TRAJECTORY}
-"""The queries that programs answer today."""
+def check_queries(energy: Energy, device: Device | None = None) -> None:
+    """Refuse queries that the device, or with none given any device, does not serve, by name: E0493."""
+    from spucc.device import Family
 
-
-def check_queries(energy: Energy) -> None:
-    """Refuse queries that no later stage serves, by name: E0493."""
-    bad = [q for q in energy.queries if q.kind not in SERVED]
-    if bad:
-        raise SpuccError(
-            [
-                Diagnostic(
-                    "E0493",
-                    f"query `{q.name}` asks for `{q.kind}`, which no target serves yet",
-                    q.span,
-                    help="remove it, or compute it from the model with `spucc.oracle`",
-                )
-                for q in bad
-            ]
-        )
+    _, spin, bit = energy.domains
+    found = []
+    for q in energy.queries:
+        if q.kind is not QueryKind.TRAJECTORY:
+            continue
+        why, way = "", "compile for `langevin-ideal` or another Langevin device"
+        if spin.size or bit.size:
+            name = energy.label(int(min([*spin[:1], *bit[:1]])))
+            why, way = f"`{name}` takes two values: spins jump, they have no path", "ask for `sample`"
+        elif device is not None and device.family is not Family.LANGEVIN:
+            why = f"`{device.name}` is not a device whose path is simulated from a given start"
+        if why:
+            title = f"query `{q.name}` asks for a `trajectory`, but {why}"
+            found.append(Diagnostic("E0493", title, q.span, help=way))
+    if found:
+        raise SpuccError(found)
 
 
 def with_queries(energy: Energy) -> Energy:
@@ -111,7 +112,7 @@ def with_queries(energy: Energy) -> Energy:
 def start(energy: Energy, device: Device, provenance: Provenance | None = None) -> State:
     """The state that the first pass takes. Raises E0493 for queries that are not served and E0494 for an empty model."""
     energy = with_queries(energy)
-    check_queries(energy)
+    check_queries(energy, device)
     if not energy.queries:
         fail(
             "E0494",

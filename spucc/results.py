@@ -25,8 +25,9 @@ class Answer:
     `value`: for `sample` the draws, chains one after the other, [draws, *shape]; for the others the estimate. `error`: one
     standard error of each entry of an estimate (None where none can be given). `ess`: effective sample size of each entry
     of what was asked about, shape of the form, and `rhat` likewise (None with one chain). `scheduled`: the standard error
-    that the program's schedule predicted for so many draws. `names`: for `argmin` the
-    variables in `value`'s order, with their shapes.
+    that the program's schedule predicted for so many draws. `parts`: for `argmin` the
+    variables in `value`'s order, with their shapes. `trajectory`: `value` [paths, times, *shape], and in `extra` the `time`
+    [times] of the device and the `heat` [paths] in kT.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Answer:
     parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
     note: str = ""
     scheduled: FloatArray | None = None
+    extra: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,7 @@ class Result:
                 out[a.name] = a.value
             if a.error is not None:
                 out[f"{a.name}.error"] = a.error
+            out.update({f"{a.name}.{key}": value for key, value in a.extra.items()})
         return out
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -160,6 +163,8 @@ def columns(header: list[str], rows: list[list[str]]) -> str:
 def _answer_table(a: Answer, most: int) -> str:
     if a.kind is QueryKind.SAMPLE:
         return _sample_table(a, most)
+    if a.kind is QueryKind.TRAJECTORY:
+        return _path_table(a, most)
     rows = []
     if a.kind is QueryKind.ARGMIN:
         names = [n for part, shape in a.parts for n in entry_names(part, shape, most)][:most]
@@ -211,6 +216,21 @@ def _sample_table(a: Answer, most: int) -> str:
     return columns(header, rows) + (f"\n… and {left} more entries" if left > 0 else "")
 
 
+def _path_table(a: Answer, most: int) -> str:
+    """Mean and spread over the paths of each entry, at a quarter, half, and the end of the time."""
+    times, count = a.extra["time"], a.value.shape[1]
+    at = sorted({max(count // 4 - 1, 0), max(count // 2 - 1, 0), count - 1})
+    flat = a.value.reshape(*a.value.shape[:2], -1)[:, :, :most]
+    names = entry_names(a.name, a.value.shape[2:], most)
+    rows = []
+    for k, n in enumerate(names):
+        cells = [figure(v) for t in at for v in (flat[:, t, k].mean(), flat[:, t, k].std())]
+        rows.append([n, *cells])
+    head = ["", *(text for t in at for text in (f"mean({figure(times[t])})", "sd"))]
+    left = int(np.prod(a.value.shape[2:], dtype=np.int64)) - len(rows)
+    return columns(head, rows) + (f"\n… and {left} more entries" if left > 0 else "") + f"\n{a.note}"
+
+
 # --- files -----------------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +258,7 @@ def _json(result: Result) -> bytes:
             value = getattr(a, key)
             if value is not None:
                 entry[key] = _plain(value)
+        entry.update({key: _plain(value) for key, value in a.extra.items()})
         if a.note:
             entry["note"] = a.note
         answers[a.name] = entry

@@ -85,16 +85,14 @@ def run_program(
     ]
     for e in estimates:
         e.prepare(streamed=stream is not None)
-    best = [_Best(program, q) for q in program.source.queries if q.kind is QueryKind.ARGMIN]
+    best = [_Best(program, q, seed) for q in program.source.queries if q.kind is QueryKind.ARGMIN]
     free = [
         _Free(program, q, plan, seed, engine, mode, progress)
         for q in program.source.queries
         if q.kind in _FREE
     ]
     paths = [
-        Trajectory(program, q, plan, seed)
-        for q in program.source.queries
-        if q.kind is QueryKind.TRAJECTORY
+        Trajectory(program, q, plan, seed) for q in program.source.queries if q.kind is QueryKind.TRAJECTORY
     ]
     takers: list[Taker] = [*estimates, *best, *free, *paths]
     origin = provenance(program, plan, seed, engine.name, mode, plan.draws * plan.chains)
@@ -109,6 +107,9 @@ def run_program(
         memory = request.memory if stream is None else _STREAM_MEMORY
         request = replace(request, memory=max(memory // max(len(program.jobs), 1), 1 << 12))
         complete, seen, begin = True, tape.done, time.monotonic()
+        if stream is None and not (estimates or best):
+            # Nothing that is asked takes draws of the program itself.
+            request, seen = replace(request, draws=0), plan.draws
         try:
             for chunks, states in _lockstep(engine, program, request, progress, tape.states()):
                 count = chunks[0].shape[1] if chunks else plan.draws
