@@ -54,7 +54,7 @@ def load_state(
 
     device = load_device(target if bits is None else with_bits(target, bits))
     values, files = split_data(data)
-    model = elaborated(program, data=values, files=files, allow_paths=allow_paths, sources=sources())
+    model = elaborated(Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources())
     if model.warnings:
         report(model.warnings)
     return start(model.energy, device, model.provenance)

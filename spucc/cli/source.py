@@ -13,6 +13,8 @@ from spucc.cli.options import data_options, program_argument
 @click.option("--diagnostics", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def check(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], diagnostics: str) -> None:
     """Check PROGRAM and its data; report every error that can be found."""
+    from pathlib import Path
+
     from spucc.cli.options import split_data
     from spucc.cli.report import report, sources
     from spucc.diagnostics import Diagnostic, SpuccError
@@ -23,7 +25,7 @@ def check(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], dia
     code = 0
     summary = ""
     try:
-        model = elaborated(program, data=values, files=files, allow_paths=allow_paths, sources=sources())
+        model = elaborated(Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources())
         found = model.warnings
         check_queries(model.energy)
         variables = ", ".join(
