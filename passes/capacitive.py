@@ -8,7 +8,7 @@ They differ in what T costs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg, sparse
@@ -17,6 +17,8 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Device
 from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.energy import Domain, Energy
+from spucc.fidelity import gaussian_divergence, realised_law
+from spucc.oracle import gaussian
 from spucc.passes import forecast, moments
 from spucc.passes.boards import component_limit, could_embed, could_hold, live_cells
 from spucc.passes.comparison import (
@@ -28,15 +30,19 @@ from spucc.passes.comparison import (
     positive_scaling,
     two_colouring,
 )
+from spucc.passes.place import Place, chain_lengths
 from spucc.passes.readout import COLUMNS, cholesky_cost, minimum_degree, search
 from spucc.passes.realise import Realise
 from spucc.pipeline import Context, Outcome
 from spucc.readback import Affine, HostLoop, ReadBack
-from spucc.stages import Couplings, Role
+from spucc.stages import Couplings, Job, Role, Step
 
 READOUT_LIMIT = 1000
 """Up to so many variables a read-out is looked for."""
 
+
+TRIED = 160
+"""Up to so many cells chains are tried out before a way with chains is taken."""
 
 ROUNDING_ROOM = 0.02
 """How far the matrix of a split is lifted above what it needs, so that rounding does not bring it below P."""
@@ -46,7 +52,7 @@ ROUNDING_ROOM = 0.02
 class Way:
     """A way to go: cells of precision K read out by `back`. `multiplications` counts what the host does for one
     draw beyond one scale factor a variable, `error` the forecast of `forecast.sd_error`, `loss` the KL per
-    variable that the way gives up."""
+    variable that the way gives up, `chained` the cells in chains that are read for a draw."""
 
     name: str
     k: sparse.csr_array
@@ -57,10 +63,18 @@ class Way:
     error: float
     note: str
     loss: float = 0.0
+    chained: int = 0
+
+    def better(self, other: Way, bound: float) -> bool:
+        """Whether this way is to be preferred: the one within `bound` of error, the cheaper of two, the more accurate of none."""
+        if max(self.error, other.error) <= bound:
+            return self.multiplications + self.chained < other.multiplications + other.chained
+        return self.error <= bound or (other.error > bound and self.error < other.error * 0.9)
 
 
 def capacitive(energy: Energy, device: Device, options: Realise, context: Context) -> Outcome:
-    """The cheapest allowed way that the board can hold within `sd_error`; if rounding spoils all, the least spoilt.
+    """The cheapest allowed way that has a place on the board and is held within `sd_error`; if rounding spoils all, the least
+    spoilt.
 
     Raises E0512 when no allowed way serves, with the certificate; E0513 when those that do need more
     multiplications than allowed.
@@ -75,18 +89,57 @@ def capacitive(energy: Energy, device: Device, options: Realise, context: Contex
         if options.host_multiplications is not None and way.multiplications > options.host_multiplications:
             dear = way if dear is None or way.multiplications < dear.multiplications else dear
             continue
-        if best is None or way.error < best.error * 0.9:
+        way = placed(way, energy, device, context)
+        if best is None or way.better(best, options.sd_error):
             best = way
-        if best.error <= options.sd_error:
+        if best.error <= options.sd_error and not best.chained:
             break
     if best is None:
         raise _unrealisable(p, energy, verdict, device, options, dear)
-    zeros = frozen(np.zeros(best.k.shape[0]))
-    value = Couplings(device.family, Domain.REAL, best.k, zeros, best.coordinate, best.role)
+    value = _couplings(best, device)
     notes = [f"way: {best.name}; {best.note}", *_verdict_note(p, energy, verdict)]
     if best.error > options.sd_error and np.isfinite(best.error):
         notes.append(f"plain rounding is predicted to put a standard deviation off by {best.error:.1%}")
     return Outcome(value, best.back, tuple(notes))
+
+
+def placed(way: Way, energy: Energy, device: Device, context: Context) -> Way:
+    """The way with what its chains of cells cost: one multiplication a cell, and what strays and finite strength do to the
+    law, tried out where that is quick. Without a place its error is infinite: then it stands behind all others, and if
+    none has one, `place` says why."""
+    if not np.isfinite(way.error) or way.k.shape[0] > forecast.LIMIT or could_hold(way.k, device):
+        return way
+    cells = chain_lengths(way.k, device, context)
+    if cells is None:
+        return replace(way, error=np.inf)
+    if (cells == 1).all() or not isinstance(way.back, Affine):
+        return way
+    error = forecast.sd_error(way.k, way.back.matrix.toarray(), device, cells)
+    if np.isfinite(error) and cells.sum() <= TRIED:
+        error = max(error, _tried(way, energy, device, context))
+    return replace(way, error=max(way.error, error), chained=int(cells[cells > 1].sum()))
+
+
+def _tried(way: Way, energy: Energy, device: Device, context: Context) -> float:
+    """The worst relative error of a standard deviation once the way stands on chains of cells within their ranges."""
+    from spucc.passes.embed import Embed
+    from spucc.passes.fit import Fit
+
+    everything = np.arange(energy.n)
+    job = Job("", energy, everything, _couplings(way, device), (Step("", way.back),))
+    try:
+        for step in (Place(), Embed(), Fit()):
+            done = step.apply(job, device, replace(context, optimize=0))
+            job = replace(job, value=done.value, steps=(*job.steps, Step("", done.readback)))
+        law, (mean, cov) = gaussian(energy), realised_law(job, device)
+    except (SpuccError, linalg.LinAlgError):
+        return np.inf
+    return gaussian_divergence(law.mean, law.covariance(), mean, cov).sd_error
+
+
+def _couplings(way: Way, device: Device) -> Couplings:
+    zeros = frozen(np.zeros(way.k.shape[0]))
+    return Couplings(device.family, Domain.REAL, way.k, zeros, way.coordinate, way.role)
 
 
 def ways(

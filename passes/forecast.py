@@ -6,10 +6,12 @@ few later (mapping §0.4, §1). It decides between the ways of `realise`, nothin
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import linalg, sparse
 
-from spucc.arrays import FloatArray
+from spucc.arrays import FloatArray, IntArray
 from spucc.device import Device
 from spucc.passes.comparison import comparison
 from spucc.passes.spring_fit import step_error
@@ -38,15 +40,17 @@ def board_box(device: Device, n: int, m: int) -> Box:
     )
 
 
-def sd_error(k: sparse.csr_array, t: FloatArray, device: Device) -> float:
+def sd_error(k: sparse.csr_array, t: FloatArray, device: Device, cells: IntArray | float = 1.0) -> float:
     """The root-mean-square relative error that plain rounding is predicted to make in the worst standard deviation of x = T y,
-    y ~ N(0, K⁻¹); infinite when K is not dominant after scaling or its values do not fit the banks' ranges.
+    y ~ N(0, K⁻¹); infinite when K is not dominant after scaling or its values do not fit the banks' ranges. A variable that
+    is a chain of `cells` [n] cells has their ranges and strays together.
 
     A capacitor off by δ changes Var(x_i) by −δ (a_eᵀ Cov(v, x_i))²/θ, to first order.
     """
     edges, values = edge_list(k)
     n, m = int(k.shape[0]), edges.shape[0]
     box = board_box(device, n, m)
+    box = replace(box, ground_low=box.ground_low * cells, ground_high=box.ground_high * cells)
     size = np.abs(values)
     net = Network(comparison(k), edges, size, np.zeros(n), np.zeros(m))
     try:

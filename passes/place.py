@@ -12,7 +12,7 @@ from scipy import sparse
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.circuit import required_edges
 from spucc.device import Device
-from spucc.diagnostics import fail
+from spucc.diagnostics import SpuccError, fail
 from spucc.energy import Domain
 from spucc.passes.board_graph import adjacency, live_graph
 from spucc.passes.certified_placement import certified
@@ -155,6 +155,24 @@ class Place(JobPass):
         if not options:
             _fail_embedding(model, board, device, usable)
         return min(options, key=lambda c: (sum(map(len, c)), max(map(len, c))))
+
+
+def chain_lengths(matrix: sparse.csr_array, device: Device, context: Context) -> IntArray | None:
+    """How many cells `Place()` gives each variable of couplings with this pattern [n, n]; None where it finds no place."""
+    n = int(matrix.shape[0])
+    if device.topology.nodes is None:
+        return np.ones(n, dtype=np.int64)
+    if n > int(device.alive.sum()):
+        return None
+    pairs, values = edge_list(matrix)
+    pairs = pairs[values != 0]
+    model, board = adjacency(n, pairs), live_graph(device)
+    if find_native(model, pairs, device, board)[0] is not None:
+        return np.ones(n, dtype=np.int64)
+    try:
+        return np.array([len(c) for c in Place()._chains(model, board, device, str, context)])
+    except SpuccError:
+        return None
 
 
 def _labels(names: list[str]) -> Callable[[int], str]:
