@@ -24,6 +24,7 @@ COMMANDS = {
     "law": "spucc.cli.run",
     "verify": "spucc.cli.verify",
     "plot": "spucc.cli.plot",
+    "lsp": "spucc.cli.lsp",
     "passes": "spucc.cli.lists",
     "targets": "spucc.cli.lists",
 }
