@@ -75,6 +75,11 @@ class Result:
     def __str__(self) -> str:
         return self.table()
 
+    def _repr_html_(self) -> str:
+        from spucc.report.notebook import result_html
+
+        return result_html(self)
+
     def arrays(self) -> dict[str, FloatArray]:
         """One array for each query under its name; `argmin` gives one for each variable (`best.x`)."""
         out: dict[str, FloatArray] = {}

@@ -247,6 +247,11 @@ class State:
     ledger: tuple[LedgerEntry, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
 
+    def _repr_html_(self) -> str:
+        from spucc.report.notebook import state_html
+
+        return state_html(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
@@ -273,6 +278,11 @@ class Program:
         from spucc.ir import write_program
 
         write_program(self, path)
+
+    def _repr_html_(self) -> str:
+        from spucc.report.notebook import program_html
+
+        return program_html(self)
 
 
 def cells_of(couplings: Couplings, energy: Energy) -> list[str]:

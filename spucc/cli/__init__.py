@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "spucc.cli.source",
     "fmt": "spucc.cli.source",
     "explain": "spucc.cli.explain",
+    "draw": "spucc.cli.draw",
     "inspect": "spucc.cli.inspect",
     "opt": "spucc.cli.compile",
     "diff": "spucc.cli.inspect",

@@ -141,6 +141,12 @@ def compile_command(program: str, **options: Any) -> None:
     keep = _Keep(emit) if emit in tuple(Stage) else None
     if keep is not None:
         observers.append(keep)
+    album = None
+    if options["report_file"]:
+        from spucc.report import Album
+
+        album = Album()
+        observers.append(album)
     state, pipeline = compile_to_state(program, observers, **options)
     if keep is not None and keep.state is None and state.stage == emit:
         keep.state = state
@@ -160,7 +166,7 @@ def compile_command(program: str, **options: Any) -> None:
     if options["report_file"]:
         from spucc.report import write_report
 
-        write_report(program_of(state, pipeline), Path(options["report_file"]))
+        write_report(program_of(state, pipeline), Path(options["report_file"]), album)
     if keep is not None:
         if keep.state is None:
             fail("E0690", f"the pipeline does not pass the stage `{emit}`")

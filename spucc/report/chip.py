@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spucc.arrays import FloatArray, IntArray, frozen
-from spucc.device import Device
+from spucc.device import Device, Family
 from spucc.fidelity import decode
 from spucc.ir.facts import settings_of
 from spucc.ir.show import names_of
@@ -69,6 +69,11 @@ def board_of(device: Device, job: Job, error: FloatArray | None = None, width: f
     place, pitch, height = _fit(places, width, device.topology.kind)
     ground, coupling = decode(codes, 0, device)
     own, between = settings_of(codes, device)
+    if device.family.springs:
+        own = [f"ground {text}" for text in own]
+    biased = device.family in (Family.PBIT, Family.LANGEVIN)
+    if biased:
+        own, ground = _with_bias(own, codes, device)
     spread = np.abs(coupling).max(initial=0.0)
     chain = codes.chain
     inner = chain[codes.edges[:, 0]] == chain[codes.edges[:, 1]]
@@ -99,6 +104,16 @@ def board_of(device: Device, job: Job, error: FloatArray | None = None, width: f
     )
 
 
+def _with_bias(own: list[str], codes: Quantized, device: Device) -> tuple[list[str], FloatArray]:
+    """Settings and values of cells that are told apart by their bias, as spins are."""
+    bank = device.spec.bias
+    value = np.asarray(codes.bias[0], dtype=np.float64) if bank is None else bank.decode(codes.bias[0])
+    words = [f"bias {c}" if c == v else f"bias {c} = {v:.4g}" for c, v in zip(codes.bias[0].tolist(), value.tolist())]
+    if device.family is Family.PBIT:
+        return words, value
+    return [f"{a}, {b}" for a, b in zip(own, words)], value
+
+
 def _share(values: FloatArray) -> FloatArray:
     low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
     return (values - low) / (high - low) if high > low else np.full(values.size, 0.5)
@@ -116,7 +131,7 @@ def _fit(places: FloatArray, width: float, kind: str) -> tuple[FloatArray, float
         return np.array([[width / 2, 60.0]]), 90.0, 120.0
     # A margin of 0.7 of a neighbour's distance holds a cell and what is written about it.
     margin = 0.7 * min(nearest, float(extent.max()))
-    scale = min(width / (extent[0] + 2 * margin), 1.15 * width / (extent[1] + 2 * margin), 110.0 / nearest)
+    scale = min(width / (extent[0] + 2 * margin), 1.15 * width / (extent[1] + 2 * margin), 150.0 / nearest)
     height = float(scale * (extent[1] + 2 * margin))
     left = (width - scale * extent[0]) / 2
     return (places - low) * scale + [left, scale * margin], float(scale * nearest), height
@@ -157,7 +172,7 @@ def draw_chip(board: Board, colour: str = "chain") -> Picture:
     picture = Picture(board.width, board.height, f"The chip: {said}")
     if (topology.nodes or board.codes.n) > SINGLE or len(board.codes.edges) > 4 * SINGLE:
         return _crowd(picture, board)
-    radius = min(max(0.36 * board.pitch, 1.2), 26.0)
+    radius = min(max(0.36 * board.pitch, 1.2), 32.0)
     used = np.zeros(total, dtype=bool)
     used[board.cell] = True
     if topology.nodes is not None:
@@ -174,7 +189,7 @@ def draw_chip(board: Board, colour: str = "chain") -> Picture:
         what = "holds a chain together" if held else f"{board.name[p]} – {board.name[q]}"
         title = f"coupler {board.codes.cell[p]}–{board.codes.cell[q]}: {board.setting[e]}; {what}"
         picture.line(
-            a, b, stroke, width, name="inner" if held else "edge", title=title, data={"a": p, "b": q},
+            a, b, stroke, width, name="inner" if held else "edge pos" if s >= 0 else "edge neg", title=title, data={"a": p, "b": q},
             opacity=1.0 if held or not many else 0.25 + 0.7 * abs(s),
         )
     for p in range(board.codes.n):
@@ -217,13 +232,13 @@ def _cell(picture: Picture, board: Board, p: int, radius: float, colour: str) ->
     role = Role(int(board.codes.role[p]))
     odd = role in (Role.BORDER, Role.AUXILIARY)
     fill = cell_fill(board, p, colour)
-    title = f"cell {board.codes.cell[p]}: {board.name[p]}, ground {board.text[p]}"
+    title = f"cell {board.codes.cell[p]}: {board.name[p]}, {board.text[p]}"
     picture.disc(
         (x, y), radius, fill, stroke=INK if odd else "#ffffff", width=max(0.07 * radius, 0.4), name="cell",
         title=title, data={"p": p}, dash=(2.0, 2.0) if odd else (),
     )  # fmt: skip
     label = board.name[p].partition("'")[0]
-    size = min(11.5, 3.1 * radius / max(len(label), 1))
+    size = min(13.0, 3.1 * radius / max(len(label), 1))
     picture.word((x, y + 0.35 * size), label, size, _on(fill), name="on-cell")
 
 

@@ -14,33 +14,31 @@ from spucc.stages import LedgerEntry, Quantized, Schedule
 
 LOSS, GAIN, GREY = "#d55e00", "#0072b2", "#66717f"
 
-FLOOR = 1e-16
-"""What is below it is the rounding of floating-point numbers."""
-
 FIGURES = (
-    ("kl_forward", "KL, nats a variable"),
-    ("sd_error", "worst sd, relative"),
-    ("mean_error", "worst mean, in sd"),
-    ("correlation_error", "worst correlation"),
+    ("kl_forward", "KL(asked ‖ made), nats a variable", 1e-16),
+    ("sd_error", "worst standard deviation, relative", 1e-12),
+    ("mean_error", "worst mean, in standard deviations", 1e-12),
+    ("correlation_error", "worst correlation", 1e-12),
 )
+"""Field of the ledger, what it is, and what is below it no more than the rounding of floating-point numbers."""
 
 
 def draw_ledger(entries: Sequence[LedgerEntry], width: float = 640.0) -> Picture:
     """Pass by pass the error so far, on a logarithmic scale: a bar leads from where the pass before stood to where this one
     does, downwards where a pass wins something back."""
-    left, row, gap, top = 128.0, 74.0, 18.0, 14.0
+    left, row, gap, top = 58.0, 66.0, 30.0, 26.0
     known = [e for e in entries if e.basis != "none"]
-    height = top + len(FIGURES) * (row + gap) + 34
+    height = top + len(FIGURES) * (row + gap) - gap + 34
     picture = Picture(width, height if known else 60.0, "The ledger: errors after each pass")
     if not known:
         said = "no statement can be made of the errors" if entries else "nothing was measured"
         picture.word((width / 2, 34), said, 12, GREY)
         return picture
     step = (width - left - 12) / len(known)
-    for r, (key, title) in enumerate(FIGURES):
+    for r, (key, title, floor) in enumerate(FIGURES):
         y0 = top + r * (row + gap)
-        _waterfall(picture, [float(getattr(e, key)) for e in known], known, key, title, (left, y0, step, row))
-    base = top + len(FIGURES) * (row + gap) + 2
+        _waterfall(picture, [float(getattr(e, key)) for e in known], known, (key, title, floor), (left, y0, step, row))
+    base = top + len(FIGURES) * (row + gap) - gap + 10
     for k, e in enumerate(known):
         x = left + (k + 0.5) * step
         size = min(10.5, 1.7 * step / max(len(e.name), 1))
@@ -54,28 +52,27 @@ def _waterfall(
     picture: Picture,
     values: list[float],
     entries: Sequence[LedgerEntry],
-    key: str,
-    title: str,
+    figure: tuple[str, str, float],
     box: tuple[float, float, float, float],
 ) -> None:
-    left, y0, step, row = box
-    finite = [v for v in values if np.isfinite(v) and v > FLOOR]
-    top = np.ceil(np.log10(max(finite))) if finite else -6.0
-    low = np.log10(FLOOR)
+    (key, title, floor), (left, y0, step, row) = figure, box
+    finite = [v for v in values if np.isfinite(v) and v > floor]
+    low = np.log10(floor)
+    top = max(np.ceil(np.log10(max(finite))), low + 3) if finite else -6.0
 
     def y(v: float) -> float:
         if not np.isfinite(v):
             return y0
-        share = (np.log10(max(v, FLOOR)) - low) / (top - low)
+        share = (np.log10(max(v, floor)) - low) / (top - low)
         return float(y0 + row * (1 - share))
 
-    picture.word((left - 48, y0 + 0.5 * row + 4), title, 10.5, anchor="end", name="axis")
-    for power in np.linspace(low, top, 3):
+    picture.word((8, y0 - 10), title, 11, anchor="start", name="axis")
+    for power in (low, np.round((low + top) / 2), top):
         at = float(y0 + row * (1 - (power - low) / (top - low)))
         picture.line((left, at), (left + step * len(values), at), "#dde3ea", 0.8, name="grid")
         said = "rounding" if power == low else f"1e{power:.0f}"
         picture.word((left - 5, at + 3), said, 8.5, GREY, anchor="end", name="note")
-    before = FLOOR
+    before = floor
     for k, (v, e) in enumerate(zip(values, entries)):
         a, b = y(before), y(v)
         x = left + k * step
@@ -87,8 +84,8 @@ def _waterfall(
             continue
         high, size = min(a, b), max(abs(a - b), 1.5)
         changed = abs(a - b) > 0.75
-        colour = GREY if not changed else LOSS if b < a else GAIN
-        kind = "same" if not changed else "loss" if b < a else "gain"
+        colour = (LOSS if b < a else GAIN) if changed else GREY
+        kind = ("loss" if b < a else "gain") if changed else "same"
         picture.box(
             (x + 0.14 * step, high), (0.72 * step, size), colour, name=f"bar {kind}", title=title_, data=data
         )
@@ -141,6 +138,29 @@ def draw_marginals(
     return picture
 
 
+def draw_probabilities(names: Sequence[str], asked: FloatArray, made: FloatArray, width: float = 640.0) -> Picture:
+    """The probability of the upper value of each spin or bit: asked as a bar, made as a mark on it."""
+    row, left, right = 22.0, 104.0, 92.0
+    picture = Picture(width, 34 + row * len(names) + 22, "Probability of the upper value: asked and made")
+    wide = width - left - right
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = left + wide * tick
+        picture.line((x, 20), (x, 24 + row * len(names)), "#dde3ea", 0.8, name="grid")
+        picture.word((x, 36 + row * len(names)), f"{tick:g}", 9, GREY, name="note")
+    picture.word((left, 12), "probability of the upper value; bar: asked, mark: made", 9, GREY, anchor="start", name="note")
+    picture.word((width - right + 12, 12), "off by", 9, GREY, anchor="start", name="note")
+    for k, name in enumerate(names):
+        y = 24 + row * (k + 0.5)
+        title = f"{name}: probability {asked[k]:.6g} asked, {made[k]:.6g} made"
+        data: dict[str, str | int | float] = {"k": k}
+        picture.word((left - 8, y + 3.5), name, min(10.5, 170.0 / max(len(name), 1)), anchor="end", name="row", data=data)
+        picture.box((left, y - 6), (max(wide * asked[k], 0.5), 12), "#8fb8d8", name="asked1", title=title, data=data)
+        x = left + wide * made[k]
+        picture.line((x, y - 8), (x, y + 8), LOSS, 2.4, name="made", title=title)
+        picture.word((width - right + 12, y + 3.5), f"{made[k] - asked[k]:+.2g}", 9.5, anchor="start", name="value")
+    return picture
+
+
 def draw_errors(
     names: Sequence[str], asked: tuple[FloatArray, FloatArray], made: tuple[FloatArray, FloatArray], width: float
 ) -> Picture:
@@ -151,20 +171,26 @@ def draw_errors(
     left, row = 74.0, 112.0
     for r, (title, values) in enumerate((("sd, relative", s2 / s - 1), ("mean, in sd", (m2 - m) / s))):
         y0 = 14 + r * (row + 26)
-        top = float(np.abs(values[every]).max(initial=0.0)) or 1.0
+        top = float(np.abs(values[every]).max(initial=0.0))
+        if top < 1e-12:
+            values, top = np.zeros_like(values), 0.0
         picture.word((8, y0 + 4), title, 10.5, anchor="start", name="axis")
         for share in (-1, 0, 1):
             y = y0 + 12 + (row - 12) * (0.5 - 0.5 * share)
             picture.line((left, y), (width - 10, y), "#dde3ea", 0.8, name="grid")
-            picture.word((left - 5, y + 3), f"{share * top:+.1e}" if share else "0", 8.5, GREY, anchor="end", name="note")
+            picture.word((left - 5, y + 3), _signed(share * top), 8.5, GREY, anchor="end", name="note")
         for k in every.tolist():
             x = left + 6 + (width - left - 22) * k / max(len(names) - 1, 1)
-            y = y0 + 12 + (row - 12) * (0.5 - 0.5 * float(values[k]) / top)
+            y = y0 + 12 + (row - 12) * (0.5 - 0.5 * float(values[k]) / (top or 1.0))
             picture.disc(
                 (x, y), 2.2, LOSS, name="dot", title=f"{names[k]}: {values[k]:+.3g}", data={"k": k}, opacity=0.8
             )
     picture.word((width / 2, 292), f"{len(names)} coordinates in the order of the source", 9.5, GREY, name="note")
     return picture
+
+
+def _signed(v: float) -> str:
+    return f"{v:+.1e}" if v else "0"
 
 
 def _ticks(low: float, high: float, about: int = 6) -> list[float]:

@@ -51,7 +51,7 @@ def places(n: int, edges: IntArray, steps: int = 60) -> FloatArray:
         pull = weight * distance / np.maximum(apart, 1e-9)
         np.fill_diagonal(pull, 0.0)
         x = inverse @ (np.diag(pull.sum(axis=1)) @ x - pull @ x)
-    return _upright(x)
+    return _folded(_upright(x))
 
 
 def _classical(distance: FloatArray) -> FloatArray:
@@ -64,6 +64,20 @@ def _classical(distance: FloatArray) -> FloatArray:
     # The sign of an eigenvector is an accident of the library: fix it.
     x = x * np.where(x[np.abs(x).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
     return x + 0.05 * circle(n)
+
+
+def _folded(x: FloatArray) -> FloatArray:
+    """A drawing much longer than it is high, laid to and fro in rows as a snake lies."""
+    x = x - x.min(axis=0)
+    length, height = x.max(axis=0)
+    room = max(float(height), 1.0) * 1.6
+    rows = int(np.sqrt(length / (1.8 * room)))
+    if rows < 2:
+        return x
+    wide = length / rows
+    row = np.minimum((x[:, 0] / wide).astype(np.int64), rows - 1)
+    along = x[:, 0] - row * wide
+    return np.stack([np.where(row % 2 == 1, wide - along, along), x[:, 1] + row * room], axis=1)
 
 
 def _upright(x: FloatArray) -> FloatArray:

@@ -20,6 +20,8 @@ from spucc.stages import Configuration, Couplings, Job, Placed, Quantized
 DENSE = 1100
 """Coordinates up to which moments are computed for the page."""
 
+_SPINS = 14
+
 SIDE = 160
 """Rows of a picture beyond which neighbours share one."""
 
@@ -100,6 +102,10 @@ def moments_of(job: Job, device: Device) -> Moments | None:
 
 def target_moments(job: Job, device: Device) -> Moments | None:
     """Moments of a job's model."""
+    if 0 < job.target.n <= _SPINS and not job.target.domains[0].size:
+        from spucc.oracle import enumerate_spins
+
+        return _spin_moments(job, enumerate_spins(job.target).probability)
     return moments_of(_replace(job, value=job.target, steps=()), device)
 
 
@@ -109,10 +115,15 @@ def _of_spins(job: Job, device: Device) -> Moments | None:
     found = spin_law_of(job, device)
     if found is None:
         return None
-    law, n = found[1], job.target.n
+    return _spin_moments(job, found[1])
+
+
+def _spin_moments(job: Job, law: FloatArray) -> Moments:
+    """Moments of spins (±1) or bits (0, 1) whose states, coordinate 0 the highest bit, have the probabilities `law`."""
+    n = job.target.n
     states = 2.0 * ((np.arange(law.size)[:, None] >> np.arange(n - 1, -1, -1)) & 1) - 1
-    if job.target.domains[2].size == n:
-        states = (states + 1) / 2
+    bits = job.target.domains[2]
+    states[:, bits] = (states[:, bits] + 1) / 2
     mean = law @ states
     cov = (states * law[:, None]).T @ states - np.outer(mean, mean)
     sd = np.sqrt(np.maximum(np.diagonal(cov), 1e-300))

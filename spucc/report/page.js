@@ -97,6 +97,7 @@ function extent(m, diagonal) {
   if (m) for (let i = 0; i < m.side; i++) for (let j = 0; j < m.side; j++) if (diagonal || i !== j || m.side === 1) top = Math.max(top, Math.abs(m.v[i * m.side + j]));
   return top;
 }
+const nice = (v) => { const p = 10 ** Math.floor(Math.log10(v)); return p * [1, 2, 5, 10].find((f) => f * p >= v * (1 - 1e-9)); };
 function drawMaps() {
   const box = $("#matrices"), J = job(), here = stepOf(S.step), names = S.kind === "cells" ? here?.cellNames : J?.names;
   const name = S.step ? D.steps[S.step - 1].name : "the front end";
@@ -119,7 +120,7 @@ function drawMaps() {
   if (!known.length) note = S.kind === "cells" ? "There are no cells yet at this pass." : here && !here.seen ? "Nobody kept what this pass made: write the page with `spucc compile --report`." : "Moments of this job cannot be computed exactly.";
   else if (here && !here.seen) note = "Nobody kept what this pass made: write the page with `spucc compile --report`. " + note;
   $("#matrix-note").textContent = note;
-  const top = Math.max(...known.filter((p) => !p[2]).map((p) => extent(p[1], false)), 0) || 1;
+  const top = nice(Math.max(...known.filter((p) => !p[2]).map((p) => extent(p[1], false)), 0) || 1);
   box.textContent = ""; panels = [];
   for (const [title, m, isError, labels] of list) {
     const size = isError ? extent(m, true) || 0 : top;
@@ -154,7 +155,7 @@ function paintMaps() {
     const px = 512 / (View.size * s), row = (f) => (f - View.y) * 512 / View.size, col = (f) => (f - View.x) * 512 / View.size;
     c.strokeStyle = dark() ? "#fff" : "#000";
     for (const i of selectedRows(m)) {
-      c.lineWidth = 2; c.strokeRect(-4, row(i / s), 520, px); c.strokeRect(col(i / s), -4, px, 520);
+      c.lineWidth = px < 10 ? 1 : 2; c.strokeRect(-4, row(i / s), 520, px); c.strokeRect(col(i / s), -4, px, 520);
     }
     p.value.textContent = "";
     if (View.at) {
@@ -221,6 +222,13 @@ function pannable(box) {
   const scale = (f, cx, cy) => { const [x, y, w] = get(), W = Math.min(full[2], Math.max(w * f, full[2] / 60)), g = W / w, H = W * full[3] / full[2]; set([Math.min(Math.max(cx - (cx - x) * g, full[0]), full[0] + full[2] - W), Math.min(Math.max(cy - (cy - y) * g, full[1]), full[1] + full[3] - H), W, H]); };
   const point = (ev) => { const m = svg.getScreenCTM().inverse(), p = new DOMPoint(ev.clientX, ev.clientY).matrixTransform(m); return [p.x, p.y]; };
   box.addEventListener("wheel", (ev) => { if (!ev.ctrlKey && !ev.metaKey && !box.contains(document.activeElement)) return; ev.preventDefault(); scale(ev.deltaY > 0 ? 1.2 : 1 / 1.2, ...point(ev)); }, { passive: false });
+  const close = () => {
+    const p = $$(".cell,.node", svg).map(centre); if (!p.length) return;
+    const xs = p.map((q) => q[0]), ys = p.map((q) => q[1]), x0 = Math.min(...xs), x1 = Math.max(...xs), y0 = Math.min(...ys), y1 = Math.max(...ys), r = Math.min(full[2], full[3]) / 18;
+    const W = Math.min(full[2], Math.max(x1 - x0 + 2 * r, (y1 - y0 + 2 * r) * full[2] / full[3])), H = W * full[3] / full[2];
+    set([Math.min(Math.max((x0 + x1 - W) / 2, full[0]), full[0] + full[2] - W), Math.min(Math.max((y0 + y1 - H) / 2, full[1]), full[1] + full[3] - H), W, H]);
+  };
+  box.zoomTo = (how) => how === "used" ? close() : how === "all" ? set(full) : scale(how === "in" ? 1 / 1.4 : 1.4, ...(() => { const [x, y, w, h] = get(); return [x + w / 2, y + h / 2]; })());
   let drag = null;
   box.addEventListener("pointerdown", (ev) => { drag = { at: point(ev), moved: false }; });
   box.addEventListener("pointermove", (ev) => { if (!drag || !(ev.buttons & 1)) return; const [x, y, w, h] = get(), p = point(ev), dx = drag.at[0] - p[0], dy = drag.at[1] - p[1]; if (w >= full[2]) return; drag.moved ||= Math.hypot(dx, dy) > w / 150; set([Math.min(Math.max(x + dx, full[0]), full[0] + full[2] - w), Math.min(Math.max(y + dy, full[1]), full[1] + full[3] - h), w, h]); });
@@ -253,11 +261,13 @@ function paintChip() {
     e.setAttribute("fill", fill);
     const label = e.nextElementSibling; if (label?.classList.contains("on-cell")) label.style.setProperty("--lab", ink(fill));
   }
-  const ramp = D.colours.diverging, many = $$(".edge", svg).length > 0, legend = $("#chip-legend"), sw = (kind, colour, text) => { const i = el("i", { className: "sw " + kind }); i.style.background = colour; return el("span", {}, i, text); };
+  const ramp = D.colours.diverging, legend = $("#chip-legend"), sw = (kind, colour, text) => { const i = el("i", { className: "sw " + kind }); i.style.background = colour; return el("span", {}, i, text); };
   legend.textContent = "";
   if (S.colour === "chain") legend.append(sw("round", D.colours.categories[0], $(".inner", svg) ? "one colour a chain" : "one cell a variable"));
   else { const i = el("i", { className: "ramp" }); i.style.background = `linear-gradient(90deg,${D.colours.sequential.join(",")})`; legend.append(el("span", {}, S.colour === "value" ? "smallest" : "exact", i, S.colour === "value" ? "largest own component" : "worst error of a marginal")); }
-  if (many) legend.append(sw("line", ramp[ramp.length - 1], "attracts"), ...($$(".edge", svg).some((e) => e.getAttribute("stroke") === ramp[0] || hex(e.getAttribute("stroke"))[2] > 150) ? [sw("line", ramp[0], "repels")] : []));
+  if ($(".edge.pos", svg)) legend.append(sw("line", ramp[ramp.length - 1], "attracts"));
+  if ($(".edge.neg", svg)) legend.append(sw("line", ramp[0], "repels"));
+  if ($(".inner", svg)) legend.append(sw("line thick", "var(--dim)", "holds a chain"));
   if ($(".idle", svg)) legend.append(sw("round", "var(--idle)", "idle"));
   if ($(".dead", svg)) legend.append(sw("round", "#d33f3f", "dead"));
 }
@@ -381,7 +391,7 @@ function recall() {
 function show() {
   $$(".job").forEach((e) => { e.hidden = +e.dataset.job !== S.job; });
   const choose = $("#job"); if (choose) choose.value = S.job;
-  for (const b of $$("[data-kind]")) b.setAttribute("aria-checked", b.dataset.kind === S.kind);
+  for (const b of $$("[data-kind]")) { b.setAttribute("aria-checked", b.dataset.kind === S.kind); b.disabled = b.dataset.kind !== "cells" && job()?.asked?.[b.dataset.kind] == null; }
   for (const b of $$("[data-colour]")) b.setAttribute("aria-checked", b.dataset.colour === S.colour);
   paintChip(); mark(); sayStep(); saySelected(); drawMaps();
 }
@@ -404,6 +414,7 @@ for (const b of $$("[data-kind]")) b.onclick = () => change({ kind: b.dataset.ki
 for (const b of $$("[data-colour]")) b.onclick = () => change({ colour: b.dataset.colour });
 for (const g of $$("[role=radiogroup]")) g.addEventListener("keydown", (ev) => { const d = { ArrowLeft: -1, ArrowRight: 1 }[ev.key]; if (!d) return; const all = $$("button", g), b = all[(all.indexOf(document.activeElement) + d + all.length) % all.length]; b.focus(); b.click(); ev.preventDefault(); ev.stopPropagation(); });
 $$(".view").forEach(pannable);
+for (const b of $$("[data-zoom]")) b.onclick = () => $$(".view", b.closest("section")).find((e) => !e.hidden)?.zoomTo?.(b.dataset.zoom);
 document.addEventListener("click", (ev) => {
   const line = ev.target.closest(".src .line[data-v]"), row = ev.target.closest(".plot [data-k]"), pass = ev.target.closest(".plot [data-pass]");
   if (line) { const all = VARS.map((v, k) => [v, k]).filter(([v]) => v.decl === line.id || v.lines.includes(line.id)).map(([, k]) => k); if (all.length) select(all[(all.indexOf(S.sel) + 1) % all.length]); }

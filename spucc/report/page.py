@@ -15,6 +15,8 @@ from string import Template
 
 import numpy as np
 
+from spucc.arrays import FloatArray
+from spucc.device import Family
 from spucc.energy import Domain
 from spucc.report.album import Album
 from spucc.report.chip import draw_chip
@@ -28,7 +30,7 @@ from spucc.report.content import (
     provenance_facts,
     schedule_facts,
 )
-from spucc.report.figures import draw_ledger, draw_marginals, draw_poles, draw_settling, poles_of
+from spucc.report.figures import draw_ledger, draw_marginals, draw_poles, draw_probabilities, draw_settling, poles_of
 from spucc.report.graph import draw_model
 from spucc.report.picture import CATEGORIES, DIVERGING, SEQUENTIAL
 from spucc.stages import Configuration, Program
@@ -146,7 +148,17 @@ def _marginals(view: JobView) -> str:
     if view.asked is None or view.made is None:
         return '<p class="dim">Not known exactly: the job is neither Gaussian nor a small system of spins, or too large.</p>'
     names = list(view.job.target.labels())
+    if view.data["spin"]:
+        return draw_probabilities(names, _up(view, view.asked.mean), _up(view, view.made.mean)).svg()
     return draw_marginals(names, (view.asked.mean, view.asked.sd), (view.made.mean, view.made.sd)).svg()
+
+
+def _up(view: JobView, mean: FloatArray) -> FloatArray:
+    """The probability that a spin is +1, or a bit 1."""
+    spins = view.job.target.domains[1]
+    up = np.array(mean)
+    up[spins] = (1 + up[spins]) / 2
+    return up
 
 
 def _poles(content: Content, view: JobView) -> str:
@@ -156,8 +168,9 @@ def _poles(content: Content, view: JobView) -> str:
     poles = poles_of(value.codes, content.program.device)
     settling = draw_settling(value.schedule, poles).svg()
     if poles is None:
-        s = value.schedule
-        return f'<p class="dim">No poles: these cells have no linear circuit, or too many of them to show. Settles for {s.settle:g}, a draw every {s.interval:g}.</p>'
+        linear = content.program.device.family in (Family.CAPACITIVE, Family.RESISTIVE)
+        why = "There are too many to compute for a page" if linear else "These cells have no linear circuit"
+        return f'<p class="dim">{why}: no poles are shown.</p>'
     return f'<div class="two">{draw_poles(poles).svg()}{settling}</div>'
 
 

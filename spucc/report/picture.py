@@ -177,10 +177,9 @@ def _element(s: Shape) -> str:
 
 def _paint(axes: object, s: Shape, order: int) -> None:
     """One shape on matplotlib's axes, whose unit is a point of 1/72 inch as the pictures' is."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
-    from matplotlib.patches import Polygon
     from matplotlib.collections import LineCollection
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 
     add = axes.add_artist  # type: ignore[attr-defined]
     x, y = s.points[:, 0], s.points[:, 1]
