@@ -50,7 +50,7 @@ def run_program(
     samples: int | None = None,
     chains: int = 4,
     seed: int = 0,
-    backend: str | Backend = "exact",
+    backend: str | Backend | None = None,
     mode: str = "independent",
     progress: Progress = silent,
     stopped: Callable[[], bool] = lambda: False,
@@ -60,13 +60,16 @@ def run_program(
 ) -> Result:
     """Run every job of a program and answer its queries.
 
-    `samples` draws in all (the program's own schedule by default) over `chains` chains; `seed` any integer. A
+    `samples` draws in all (the program's own schedule by default) over `chains` chains; `seed` any integer; `backend` by
+    default the simulator of the device's family. A
     KeyboardInterrupt ends the run with the draws so far and `Result.complete` False. `stream` is a netCDF file (`.nc`) that
     is written as the run goes, in bounded memory; with `resume` a stopped run goes on from it, and ends with the same bytes
     as one that was not stopped. `announce` is told how long a long run will take. Raises `SpuccError` for a backend that
     cannot run the program (E07xx) and for draws that do not fit memory (E0593).
     """
-    engine = _backend(backend)
+    from spucc.targets import backend_of
+
+    engine = backend_of(backend, program.device.family)
     if getattr(engine, "trajectories", False):
         mode = Mode.TRAJECTORY
     schedules = [job.value.schedule for job in program.jobs if isinstance(job.value, Configuration)]
@@ -379,14 +382,6 @@ def provenance(
             "scipy": scipy.__version__,
         },
     }
-
-
-def _backend(backend: str | Backend) -> Backend:
-    if not isinstance(backend, str):
-        return backend
-    from spucc.targets import load_backend
-
-    return load_backend(backend)
 
 
 def _has_loop(job: Job) -> bool:

@@ -92,7 +92,7 @@ def verify_program(
     samples: int = 20_000,
     chains: int = 4,
     seed: int = 0,
-    backend: str | Backend = "exact",
+    backend: str | Backend | None = None,
     mode: str = "independent",
     false_alarm: float = 1e-6,
     progress: Progress = silent,
@@ -117,7 +117,9 @@ def verify_program(
             f"{samples} draws in {chains} chains are too few to test",
             help="take 2 chains and 100 draws each, or more",
         )
-    engine = _backend(backend)
+    from spucc.targets import backend_of
+
+    engine = backend_of(backend, program.device.family)
     if getattr(engine, "trajectories", False):
         mode = Mode.TRAJECTORY
     request = Request(draws=samples // chains, chains=chains, seed=seed, mode=Mode(mode))
@@ -129,14 +131,6 @@ def verify_program(
         progress(f"verifying {job.name}", k / len(jobs))
         sections += _sections(job, program.device, engine, request, alpha, last.get(job.name))
     return Verification(tuple(sections), false_alarm, engine.name)
-
-
-def _backend(backend: str | Backend) -> Backend:
-    if not isinstance(backend, str):
-        return backend
-    from spucc.targets import load_backend
-
-    return load_backend(backend)
 
 
 def _sections(

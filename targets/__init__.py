@@ -61,6 +61,14 @@ DEFAULT_BACKENDS: dict[Family, str] = {
 """The backend that runs a family's programs unless another one is asked for."""
 
 
+def backend_of(backend: str | Backend | None, family: Family) -> Backend:
+    """The backend that is meant: itself, by its name, or for None the simulator of a device family. Raises E0727 for a name
+    that is not one."""
+    if backend is None:
+        return load_backend(DEFAULT_BACKENDS[family])
+    return load_backend(backend) if isinstance(backend, str) else backend
+
+
 def load_backend(name: str) -> Backend:
     """The backend of a name. Raises E0727 for a name that is not one."""
     if name not in BACKENDS:

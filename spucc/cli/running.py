@@ -48,7 +48,7 @@ def run_command(program: str, **options: Any) -> None:
         "samples": options["samples"],
         "chains": options["chains"],
         "seed": options["seed"],
-        "backend": options["backend"] or default_backend(compiled),
+        "backend": options["backend"],
         "mode": options["mode"],
         "progress": progress,
         "stream": output if streamed else None,
@@ -80,13 +80,6 @@ def run_command(program: str, **options: Any) -> None:
             f"interrupted: kept the {kept} draws so far" + (f" in {output}" if output else "") + way, err=True
         )
         raise click.exceptions.Exit(130)
-
-
-def default_backend(program: Program) -> str:
-    """The simulator of the family of a program's device."""
-    from spucc.targets import DEFAULT_BACKENDS
-
-    return DEFAULT_BACKENDS[program.device.family]
 
 
 def statement(program: Program, provenance: Any) -> str:

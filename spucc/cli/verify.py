@@ -28,7 +28,7 @@ from spucc.cli.options import compile_options, data_options, program_argument
 )
 def verify(program: str, **options: Any) -> None:
     """Test that what PROGRAM draws on a backend is the compiled distribution and the model. Exit code 1 when not."""
-    from spucc.cli.running import default_backend, load_or_compile
+    from spucc.cli.running import load_or_compile
     from spucc.progress import Progress
     from spucc.verify import verify_program
 
@@ -40,7 +40,7 @@ def verify(program: str, **options: Any) -> None:
             samples=options["samples"],
             chains=options["chains"],
             seed=options["seed"],
-            backend=options["backend"] or default_backend(compiled),
+            backend=options["backend"],
             mode=options["mode"],
             false_alarm=options["false_alarm"],
             progress=progress,
