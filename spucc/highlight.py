@@ -34,7 +34,7 @@ OPERATOR = r"\*\*|[=!<>]=|[-+*/@~=<>]"
 STRING = r'"(?:[^"\\\n]|\\[nt"\\])*"'
 
 
-class SpuLexer(RegexLexer):
+class SpuLexer(RegexLexer):  # type: ignore[misc]  # pygments has no types
     """`.spu` programs. Anything that the scanner would refuse is an error token."""
 
     name = "spucc"
