@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from spucc.arrays import FloatArray, IntArray
 from spucc.device import Device
 from spucc.diagnostics import fail
+from spucc.normals import Source, source
 from spucc.stages import Job
 
 Progress = Callable[[str, float], None]
@@ -111,11 +112,15 @@ class Streams:
 
     def at(self, chain: int, block: int = 0) -> np.random.Generator:
         """The generator of one block of one chain."""
+        return np.random.Generator(self.bits(chain, block))
+
+    def bits(self, chain: int, block: int = 0) -> np.random.BitGenerator:
+        """The random bits of one block of one chain."""
         low, high = block & 0xFFFFFFFF, block >> 32
         sequence = np.random.SeedSequence(
             self._entropy, spawn_key=(*self._words, self.purpose, chain, low, high)
         )
-        return np.random.Generator(np.random.SFC64(sequence))
+        return np.random.SFC64(sequence)
 
 
 # Random numbers that one stream gives: enough to make its start cheap, few enough to stay in the
@@ -136,7 +141,7 @@ class Normals:
     def __init__(self, streams: Streams, chains: int, width: int, dtype: str = "float64") -> None:
         self._streams, self._chains, self._width = streams, chains, width
         self._dtype: Any = np.dtype(dtype)
-        self._open: list[np.random.Generator] = []
+        self._open: list[Source] = []
         self._at = -1
 
     def take(self, first: int, count: int) -> NDArray[Any]:
@@ -147,18 +152,18 @@ class Normals:
         self._open = []
         for chain in range(self._chains):
             done = 0
-            rng = left[chain] if going_on and left else None
+            numbers = left[chain] if going_on and left else None
             while done < count:
                 block, skip = divmod(first + done, length)
-                if rng is None or skip == 0:
-                    rng = self._streams.at(chain, block)
+                if numbers is None or skip == 0:
+                    numbers = source(self._streams.bits(chain, block), self._dtype)
                     if skip:
-                        rng.standard_normal((skip, self._width), dtype=self._dtype)
+                        numbers.fill(np.empty((skip, self._width), dtype=self._dtype))
                 take = min(length - skip, count - done)
-                rng.standard_normal(dtype=self._dtype, out=values[chain, done : done + take])
+                numbers.fill(values[chain, done : done + take])
                 done += take
-            if rng is not None:
-                self._open.append(rng)
+            if numbers is not None:
+                self._open.append(numbers)
         self._at = first + count
         return values
 

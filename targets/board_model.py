@@ -26,7 +26,7 @@ from spucc.targets.circuits import Board, board
 from spucc.targets.exact import Cells, Circuits, chunks, configuration_of, reader
 from spucc.targets.law import Gaussian, cells
 from spucc.targets.linear import repeated, system, updated
-from spucc.targets.stepper import GENERAL_STATES, Stepper, dense, stepper
+from spucc.targets.stepper import GENERAL_STATES, Stepper, general, stepper
 
 # No part is below a twentieth of its nominal value, however wide its tolerance.
 _LEAST = 0.05
@@ -165,7 +165,7 @@ class RealCircuits(Circuits):
         linear = system(circuit)
         f, q, _ = updated(linear, tau, self._spec.noise.hold)
         begin = repeated(f, q, None if settle == 0 else ceil(settle / tau))[1]
-        return dense(linear, *repeated(f, q, max(1, round(interval / tau))), begin, np.float64)
+        return general(linear, *repeated(f, q, max(1, round(interval / tau))), begin, np.float64)
 
     def readout(self, m: int, source: Cells, interval: float, streams: Streams) -> Cells:
         alive = self._true[m][1]

@@ -29,7 +29,7 @@ _TERMS = 2**13
 class Spectral:
     """See `spucc.targets.stepper.Stepper`."""
 
-    stretch = 1
+    tile = 1
     dtype: Any = np.float64
 
     def __init__(self, circuit: Board, modes: Modes, interval: float, warm: float, dtype: str) -> None:
@@ -64,13 +64,16 @@ class Spectral:
         return apply(self._scaled, self._begin[:, :, self._kind :], inputs).reshape(z.shape)
 
     def steps(self, state: NDArray[Any], z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        chains = z.shape[0]
-        inputs = np.concatenate(
-            [state.reshape(chains, self._kind, self._n), z.reshape(chains, self._kind, self._n)], axis=1
-        )
-        after = apply(self._scaled, self._step, inputs)
-        cells = after[:, -1] * self._unit[-1] + self.mean
-        return cells[:, None].astype(self._given), after.reshape(chains, -1)
+        chains, steps, _ = z.shape
+        cells = np.empty((chains, steps, self._n), dtype=self._given)
+        inputs = np.empty((chains, 2 * self._kind, self._n))
+        after = state.reshape(chains, self._kind, self._n)
+        for t in range(steps):
+            inputs[:, : self._kind] = after
+            inputs[:, self._kind :] = z[:, t].reshape(chains, self._kind, self._n)
+            after = apply(self._scaled, self._step, inputs)
+            cells[:, t] = after[:, -1] * self._unit[-1] + self.mean
+        return cells, after.reshape(chains, -1)
 
 
 def rescaled(matrix: sparse.csr_array, low: float, high: float) -> sparse.csr_array:

@@ -68,41 +68,54 @@ class IndependentCells:
         return np.zeros((self._chains, 0))
 
 
+# Random numbers that are made and stepped together: what a cache holds.
+_GROUP = 2**16
+
+
 class PathCells:
-    """The circuit's own path. The state is that at the start of the stretch that the next draw belongs to."""
+    """The circuit's own path. The state is that at the start of the tile that the next draw belongs to."""
 
     def __init__(
         self, path: Stepper, streams: Streams, chains: int, state: NDArray[Any] | None, first: int
     ) -> None:
-        self._path, self._streams, self._chains = path, streams, chains
+        self._path, self._chains = path, chains
         if state is None:
             state = path.start(starts(streams, chains, path.width))
-        self._before = state
-        self._block = first // path.stretch
-        self._now: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self._normals = Normals(streams, chains, path.width, path.dtype)
+        self._group = max(1, _GROUP // max(1, chains * path.tile * path.width))
+        self._next = first // path.tile
+        self._before, self._after = state, state
+        self._at = first
+        self._last: NDArray[Any] | None = None
 
     def take(self, first: int, count: int) -> NDArray[Any]:
-        parts: list[NDArray[Any]] = []
-        stretch = self._path.stretch
-        at, end = first, first + count
-        while at < end:
-            begin = self._block * stretch
-            if self._now is None:
-                z = np.empty((self._chains, stretch, self._path.width), dtype=self._path.dtype)
-                for c in range(self._chains):
-                    self._streams.at(c, self._block + 1).standard_normal(dtype=self._path.dtype, out=z[c])
-                self._now = self._path.steps(self._before, z)
-            part = self._now[0][:, at - begin : end - begin]
-            parts.append(part)
+        tile, end = self._path.tile, first + count
+        out: NDArray[Any] | None = None
+        at = first
+        while at < end or out is None:
+            if self._last is None or at == self._next * tile:
+                # Whole tiles by the group; one that is not used up by itself, to keep the state before it.
+                self._make(min(self._group, max(1, (end - at) // tile)))
+            assert self._last is not None
+            low = self._next * tile - self._last.shape[1]
+            part = self._last[:, at - low : end - low]
+            if out is None:
+                out = np.empty((self._chains, count, part.shape[2]), dtype=part.dtype)
+            out[:, at - first : at - first + part.shape[1]] = part
             at += part.shape[1]
-            if at == begin + stretch:
-                self._before, self._now = self._now[1], None
-                self._block += 1
-        return np.concatenate(parts, axis=1) if len(parts) != 1 else parts[0].copy()
+        self._at = end
+        return out
+
+    def _make(self, tiles: int) -> None:
+        tile = self._path.tile
+        self._before = self._after
+        z = self._normals.take(self._next * tile, tiles * tile)
+        self._last, self._after = self._path.steps(self._before, z)
+        self._next += tiles
 
     @property
     def state(self) -> NDArray[Any]:
-        return self._before
+        return self._after if self._at == self._next * self._path.tile else self._before
 
 
 @dataclass
@@ -334,7 +347,7 @@ def chunks(source: Reader, job: Job, request: Request, progress: Progress) -> It
     """The draws that a request asks for, in pieces of about its memory."""
     width = 3 * max(configuration_of(job).codes.n, job.target.n, 1) * max(request.chains, 1)
     step = max(1, request.memory // (width * np.dtype(request.dtype).itemsize))
-    # Whole powers of two, so that pieces end where streams, tiles and stretches do.
+    # Whole powers of two, so that pieces end where streams and tiles do.
     step = 1 << (step.bit_length() - 1)
     done, end = request.first, request.first + request.draws
     while done < end:

@@ -2,15 +2,13 @@
 
     y(t) = F y(t − 1) + R ξ(t),   cells(t) = y(t) W + mean
 
-A stretch of T = B·m steps is cut into m pieces of B. All pieces of all chains take their steps together, from
-zero; then the pieces' ends are joined one after the other by F^B (by the same method, if they are many), and
-what each piece inherits is added, again for all together. So any F, normal or not, runs as products of
-matrices with many rows.
+Steps are made in tiles of P blocks of B. Random numbers are exchangeable, so within a tile they are taken to
+lie as suits the products. These have the same shapes whatever is asked for beside the tile, so that a path
+has the same bytes for any number of chains and draws.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
@@ -27,12 +25,11 @@ from spucc.targets.linear import Linear, Modes, modes, system, transition
 
 # Cells above which no dense matrix of a circuit is made, and states above which the general step is refused.
 MODAL_CELLS = 2048
-# Up to so many RLC cells a product with F is quicker than its pairs.
-PAIR_CELLS = 48
 GENERAL_STATES = 3000
-# Numbers of one stretch of a chain, and of a group of chains that is stepped together: what a cache holds.
-_STRETCH = 2**16
-_GROUP = 2**19
+# Matrix elements below this are nothing, and as denormal numbers would cost a hundred times the others.
+_NOTHING = 1e-25
+# The block of random numbers that no path gets to.
+_START = 2**62
 
 
 class Stepper(Protocol):
@@ -50,8 +47,8 @@ class Stepper(Protocol):
         ...
 
     @property
-    def stretch(self) -> int:
-        """Steps that are taken together: a trajectory can be resumed at multiples of it."""
+    def tile(self) -> int:
+        """Steps that are made together: a trajectory can be resumed at multiples of it."""
         ...
 
     def start(self, z: FloatArray) -> NDArray[Any]:
@@ -59,155 +56,177 @@ class Stepper(Protocol):
         ...
 
     def steps(self, state: NDArray[Any], z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The stretch after `state` from random numbers [chains, stretch, width] → cells [chains, stretch,
-        n], state."""
+        """The k tiles after `state` from random numbers [chains, k·tile, width], which are overwritten →
+        cells [chains, k·tile, n], state."""
         ...
 
 
-# --- y → F y, for the three forms that F has
-# ----------------------------------------------------------------------------
+# --- equal cells
+# --------------------------------------------------------------------------------------------------------
 
 
-class Step(Protocol):
-    """A linear map of states [..., d]."""
+class Modal:
+    """A circuit that falls apart into n modes of K = 1 or 2 states, of which the last one is read.
 
-    def __call__(self, y: NDArray[Any]) -> NDArray[Any]: ...
+    `f`, `low`, `begin` [n, K, K]: F, R and the root of the first state's covariance; `weights` W [n, n];
+    `mean` [n]. A draw costs n (K B + n) multiplications, all of them in products of small matrices: within a
+    mode, B steps from the state before them are one matrix, and so are the states before all blocks of a
+    tile from what each block adds. Nothing is divided, so F and R may be singular.
+    """
 
-    def squared(self) -> Step: ...
+    def __init__(
+        self,
+        f: FloatArray,
+        low: FloatArray,
+        begin: FloatArray,
+        weights: FloatArray,
+        mean: FloatArray,
+        dtype: Any,
+    ) -> None:
+        self.dtype: Any = np.dtype(dtype)
+        n, k, _ = f.shape
+        self.width = self.states = n * k
+        self._block, self._blocks = 16, 32 if n * k <= 16 else 16 if n * k <= 64 else 8
+        self.tile = self._block * self._blocks
 
+        def cast(x: FloatArray) -> NDArray[Any]:
+            return np.ascontiguousarray(x, dtype=self.dtype)
 
-@dataclass(frozen=True, eq=False)
-class Diagonal:
-    """One number a mode."""
+        self._f, self._low, self._begin = cast(f), cast(low), cast(begin)
+        self._weights, self.mean = cast(weights), cast(mean)
+        power = powers(f, self._block)
+        inside = lagged(power, self._block, self._block, 0)
+        # The first number of a block is given its R, and F times the state before the block, by themselves.
+        inside[:, :, 1:] = inside[:, :, 1:] @ low[:, None, None]
+        self._shown = cast(inside[:, :, :, -1].transpose(0, 2, 3, 1).reshape(n, -1, self._block))
+        self._added = cast(inside[:, -1].transpose(0, 1, 3, 2).reshape(n, -1, k))
+        leap = powers(power[:, -1], self._blocks)
+        between = lagged(leap, self._blocks + 1, self._blocks, 1)
+        self._joined = cast(between.transpose(0, 2, 4, 1, 3).reshape(n, self._blocks * k, -1))
+        self._carried = cast(leap[:, :-1].transpose(0, 3, 1, 2).reshape(n, k, -1))
+        self._leap = cast(leap[:, -1])
 
-    f: NDArray[Any]
+    def start(self, z: FloatArray) -> NDArray[Any]:
+        n, k, _ = self._f.shape
+        return each(self._begin, z.astype(self.dtype).reshape(-1, n, 1, k)).reshape(z.shape)
 
-    def __call__(self, y: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(y * self.f)
-
-    def squared(self) -> Diagonal:
-        return Diagonal(self.f * self.f)
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Two states a mode, f [k, 2, 2]: the first states of all modes, then the second ones."""
-
-    f: NDArray[Any]
-
-    def __call__(self, y: NDArray[Any]) -> NDArray[Any]:
-        k = self.f.shape[0]
-        a, b = y[..., :k], y[..., k:]
-        out = np.empty_like(y)
-        np.multiply(a, self.f[:, 0, 0], out=out[..., :k])
-        np.multiply(b, self.f[:, 1, 1], out=out[..., k:])
-        out[..., :k] += b * self.f[:, 0, 1]
-        out[..., k:] += a * self.f[:, 1, 0]
-        return out
-
-    def squared(self) -> Pairs:
-        return Pairs(self.f @ self.f)
-
-
-@dataclass(frozen=True, eq=False)
-class Full:
-    """y @ right, right = Fᵀ."""
-
-    right: NDArray[Any]
-
-    def __call__(self, y: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray((y.reshape(-1, y.shape[-1]) @ self.right).reshape(y.shape))
-
-    def squared(self) -> Full:
-        return Full(self.right @ self.right)
-
-
-def scan(step: Step, y: NDArray[Any], state: NDArray[Any]) -> NDArray[Any]:
-    """Turn noise y [B, chains, m, d] into states in place; step b·B + j stands at [j, :, b]. Returns the last
-    states [chains, d]. B is a power of two."""
-    length, chains, pieces, d = y.shape
-    for j in range(1, length):
-        y[j] += step(y[j - 1])
-    leap = step
-    for _ in range(length.bit_length() - 1):
-        leap = leap.squared()
-    if pieces > 32:
-        # The ends of the pieces are a trajectory of their own, one step of it B of these.
-        inner = 16
-        ends = np.ascontiguousarray(y[-1].reshape(chains, pieces // inner, inner, d).transpose(2, 0, 1, 3))
-        last = scan(leap, ends, state)
-        joined = ends.transpose(1, 2, 0, 3).reshape(chains, pieces, d)
-    else:
-        joined = np.empty_like(y[-1])
-        last = state
-        for b in range(pieces):
-            last = step_add(leap, last, y[-1][:, b])
-            joined[:, b] = last
-    carried = np.concatenate([state[:, None], joined[:, :-1]], axis=1)
-    for j in range(length - 1):
-        carried = step(carried)
-        y[j] += carried
-    y[-1] = joined
-    return last
+    def steps(self, state: NDArray[Any], z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        n, k, _ = self._f.shape
+        chains, tiles = z.shape[0], z.shape[1] // self.tile
+        z = z.reshape(chains, tiles, n, self._blocks, self._block * k)
+        first = z[..., :k]
+        first[...] = each(self._low, first)
+        added = (z @ self._added).reshape(chains, tiles, n, 1, self._blocks * k)
+        before = added @ self._joined
+        s = state.astype(self.dtype, copy=False).reshape(chains, n, 1, k)
+        begin = np.empty((chains, tiles, n, 1, k), dtype=self.dtype)
+        for t in range(tiles):
+            begin[:, t] = s
+            s = each(self._leap, s) + before[:, t, ..., -k:]
+        before = before[..., :-k] + begin @ self._carried
+        first += each(self._f, before.reshape(first.shape))
+        modes = (z @ self._shown).reshape(chains, tiles, n, self.tile)
+        cells = (modes.swapaxes(2, 3) @ self._weights).reshape(chains, tiles * self.tile, n)
+        if self.mean.any():
+            cells += self.mean
+        return cells, s.reshape(chains, n * k)
 
 
-def step_add(step: Step, state: NDArray[Any], noise: NDArray[Any]) -> NDArray[Any]:
-    """F state + noise."""
-    return np.asarray(step(state) + noise)
+def powers(f: FloatArray, count: int) -> FloatArray:
+    """F⁰ … F^count of matrices [n, K, K]: [n, count + 1, K, K]."""
+    out = np.empty((f.shape[0], count + 1, *f.shape[1:]))
+    out[:, 0] = np.eye(f.shape[1])
+    for j in range(count):
+        out[:, j + 1] = out[:, j] @ f
+    out[np.abs(out) < _NOTHING] = 0.0
+    return out
+
+
+def lagged(power: FloatArray, rows: int, columns: int, delay: int) -> FloatArray:
+    """[n, rows, columns, K, K]: power [n, ·, K, K] number row − column − delay, 0 for negative ones."""
+    lag = np.arange(rows)[:, None] - np.arange(columns) - delay
+    return np.asarray(power[:, np.maximum(lag, 0)] * (lag >= 0)[:, :, None, None])
+
+
+def each(m: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+    """Matrices [n, K, K] times vectors [..., n, P, K], elementwise so that all shapes round alike."""
+    if m.shape[1] == 1:
+        return np.asarray(x * m)
+    out = np.empty(x.shape, dtype=x.dtype)
+    for a in range(2):
+        np.add(m[:, a, :1] * x[..., 0], m[:, a, 1:] * x[..., 1], out=out[..., a])
+    return out
+
+
+# --- any other circuit
+# --------------------------------------------------------------------------------------------------------
+
+
+class General:
+    """Any F, normal or not: `f`, `noise`, `begin` [d, d] are F, R and the root of the first state's
+    covariance; the cells are the last states times `weights` [n], plus `mean` [n].
+
+    All blocks of a tile take their steps together, from zero; then their ends are joined one after the other
+    by F^B, and what each block inherits is added, again for all together.
+    """
+
+    def __init__(
+        self,
+        f: FloatArray,
+        noise: FloatArray,
+        begin: FloatArray,
+        weights: FloatArray,
+        mean: FloatArray,
+        dtype: Any,
+    ) -> None:
+        self.dtype: Any = np.dtype(dtype)
+        self.width = self.states = int(f.shape[0])
+        self._block = 16 if self.states <= 64 else 8
+        self._blocks = 32 if self.states <= 64 else 16
+        self.tile = self._block * self._blocks
+
+        def right(m: FloatArray) -> NDArray[Any]:
+            return np.ascontiguousarray(np.where(np.abs(m) < _NOTHING, 0.0, m).T, dtype=self.dtype)
+
+        self._f, self._noise, self._begin = right(f), right(noise), right(begin)
+        self._leap = right(np.linalg.matrix_power(f, self._block))
+        self._weights, self.mean = weights.astype(self.dtype), mean.astype(self.dtype)
+
+    def start(self, z: FloatArray) -> NDArray[Any]:
+        return np.asarray((z.astype(self.dtype)[:, None] @ self._begin)[:, 0])
+
+    def steps(self, state: NDArray[Any], z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        chains, steps, d = z.shape
+        n = self._weights.size
+        out = np.empty((chains, steps, n), dtype=self.dtype)
+        state = state.astype(self.dtype, copy=False)
+        for low in range(0, steps, self.tile):
+            here = slice(low, low + self.tile)
+            # Step b·B + j of the tile stands at [j, :, b].
+            y = z[:, here].reshape(chains, self._block, self._blocks, d).swapaxes(0, 1) @ self._noise
+            state = self._scan(y, state)
+            shown = out[:, here].reshape(chains, self._blocks, self._block, n)
+            np.multiply(y[..., d - n :].transpose(1, 2, 0, 3), self._weights, out=shown)
+        if self.mean.any():
+            out += self.mean
+        return out, state
+
+    def _scan(self, y: NDArray[Any], state: NDArray[Any]) -> NDArray[Any]:
+        """Turn noise y [B, chains, P, d] into states in place; the last states [chains, d]."""
+        for j in range(1, self._block):
+            y[j] += y[j - 1] @ self._f
+        carried = np.empty_like(y[-1])
+        for b in range(self._blocks):
+            carried[:, b] = state
+            state = (state[:, None] @ self._leap)[:, 0] + y[-1][:, b]
+        for j in range(self._block):
+            carried = carried @ self._f
+            y[j] += carried
+        return state
 
 
 # --- circuits
 # -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """A circuit of moderate size. `step` F; `noise` the map from random numbers to R ξ; `begin` the map to
-    the first state; the cells are the last states times `weights` W ([n, n], or its diagonal [n]), plus
-    `mean`."""
-
-    step: Step
-    noise: Step
-    begin: Step
-    weights: NDArray[Any]
-    mean: NDArray[Any]
-    states: int
-    dtype: Any = np.float64
-
-    @property
-    def width(self) -> int:
-        return self.states
-
-    @property
-    def stretch(self) -> int:
-        return max(4, min(2048, 1 << ((_STRETCH // max(self.states, 1)).bit_length() - 1)))
-
-    def start(self, z: FloatArray) -> NDArray[Any]:
-        return self.begin(z.astype(self.dtype))
-
-    def steps(self, state: NDArray[Any], z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        chains, stretch, d = z.shape
-        state = state.astype(self.dtype, copy=False)
-        pieces = 1 << (stretch.bit_length() // 2)
-        length = stretch // pieces
-        n = self.weights.shape[-1]
-        out = np.empty((chains, stretch, n), dtype=self.dtype)
-        last = np.empty_like(state)
-        group = max(1, _GROUP // (stretch * max(d, 1)))
-        for low in range(0, chains, group):
-            part = slice(low, min(low + group, chains))
-            count = part.stop - low
-            # Which random number belongs to which step is free: [j, b] needs no transposition.
-            y = np.empty((length, count, pieces, d), dtype=self.dtype)
-            for c in range(count):
-                y[:, c] = self.noise(z[low + c].reshape(length, pieces, d))
-            last[part] = scan(self.step, y, state[part])
-            cells = y[..., d - n :]
-            cells = cells * self.weights if self.weights.ndim == 1 else cells @ self.weights
-            out[part].reshape(count, pieces, length, n)[...] = cells.transpose(1, 2, 0, 3)
-        if self.mean.any():
-            out += self.mean
-        return out, last
 
 
 def stepper(circuit: Board, interval: float, settle: float, dtype: str = "float64") -> Stepper:
@@ -227,10 +246,9 @@ def stepper(circuit: Board, interval: float, settle: float, dtype: str = "float6
         fail("E0723", f"the interval between draws is {interval} s", help="give a finite time of 0 s or more")
     warm = inf if settle == 0 else settle
     separable = modes(circuit)
-    if separable is not None and circuit.n > MODAL_CELLS:
-        return Spectral(circuit, separable, interval, warm, dtype)
-    if separable is not None and (separable.kind == 1 or circuit.n > PAIR_CELLS):
-        return _modal(circuit, separable, interval, warm, dtype)
+    if separable is not None:
+        kind = Spectral if circuit.n > MODAL_CELLS else _modal
+        return kind(circuit, separable, interval, warm, dtype)
     if circuit.n > GENERAL_STATES // 2:
         fail(
             "E0724",
@@ -240,7 +258,7 @@ def stepper(circuit: Board, interval: float, settle: float, dtype: str = "float6
     return _general(circuit, interval, warm, dtype)
 
 
-def _modal(circuit: Board, m: Modes, interval: float, warm: float, dtype: str) -> Dense:
+def _modal(circuit: Board, m: Modes, interval: float, warm: float, dtype: str) -> Modal:
     values, vectors = np.linalg.eigh(circuit.matrix.toarray())
     if not values.min(initial=1.0) > 0:
         fail(
@@ -250,20 +268,8 @@ def _modal(circuit: Board, m: Modes, interval: float, warm: float, dtype: str) -
         )
     f, low = m.transfer(values, interval)
     begin = m.transfer(values, warm)[1]
-    kind: Any = _precision(float(np.abs(np.linalg.eigvals(f)).max(initial=0.0)), dtype)
-    mean = _mean(circuit, vectors, values)
-    shape = Diagonal if m.kind == 1 else Pairs
-    if m.kind == 1:
-        f, low, begin = f[:, 0, 0], low[:, 0, 0], begin[:, 0, 0]
-    return Dense(
-        shape(f.astype(kind)),
-        shape(low.astype(kind)),
-        shape(begin.astype(kind)),
-        np.ascontiguousarray(vectors.T, dtype=kind),
-        mean.astype(kind),
-        m.kind * circuit.n,
-        kind,
-    )
+    slowest = float(np.abs(np.linalg.eigvals(f)).max(initial=0.0))
+    return Modal(f, low, begin, vectors.T, _mean(circuit, vectors, values), _precision(slowest, dtype))
 
 
 def _mean(circuit: Board, vectors: FloatArray, values: FloatArray) -> FloatArray:
@@ -272,26 +278,18 @@ def _mean(circuit: Board, vectors: FloatArray, values: FloatArray) -> FloatArray
     return np.asarray(vectors @ ((vectors.T @ circuit.bias) / values))
 
 
-def _general(circuit: Board, interval: float, warm: float, dtype: str) -> Dense:
+def _general(circuit: Board, interval: float, warm: float, dtype: str) -> General:
     linear = system(circuit)
     f, q = transition(linear, interval)
     begin = transition(linear, warm)[1]
-    slowest = float(np.exp(-linear.rates.real.min(initial=inf) * interval))
-    return dense(linear, f, q, begin, _precision(slowest, dtype))
+    slowest = float(np.exp(-linear.rates.real.min(initial=inf) * interval)) if dtype == "float32" else 1.0
+    return general(linear, f, q, begin, _precision(slowest, dtype))
 
 
-def dense(linear: Linear, f: FloatArray, q: FloatArray, begin: FloatArray, kind: Any) -> Dense:
+def general(linear: Linear, f: FloatArray, q: FloatArray, begin: FloatArray, kind: Any) -> General:
     """The general step of F, Q [d, d] and the first state's covariance; the cells are the last states of
     `linear`."""
-    return Dense(
-        Full(np.ascontiguousarray(f.T, dtype=kind)),
-        Full(np.ascontiguousarray(root(q).T, dtype=kind)),
-        Full(np.ascontiguousarray(root(begin).T, dtype=kind)),
-        linear.read_unit.astype(kind),
-        linear.mean_read().astype(kind),
-        f.shape[0],
-        kind,
-    )
+    return General(f, root(q), root(begin), linear.read_unit, linear.mean_read(), kind)
 
 
 def _precision(slowest: float, dtype: str) -> Any:
@@ -302,7 +300,7 @@ def _precision(slowest: float, dtype: str) -> Any:
 def starts(streams: Streams, chains: int, width: int) -> FloatArray:
     """Random numbers [chains, width] of the first states."""
     return (
-        np.stack([streams.at(c).standard_normal(width) for c in range(chains)])
+        np.stack([streams.at(c, _START).standard_normal(width) for c in range(chains)])
         if chains
         else np.zeros((0, width))
     )

@@ -13,7 +13,7 @@ from spucc.diagnostics import SpuccError
 from spucc.targets.circuits import Board
 from spucc.targets.law import cells
 from spucc.targets.linear import Linear, inductive, modes, repeated, stationary, system, transition, updated
-from spucc.targets.stepper import Dense, Diagonal, Full, Pairs, scan, stepper
+from spucc.targets.stepper import General, Modal, stepper
 
 from . import circuits_by_hand as hand
 
@@ -160,37 +160,62 @@ def test_unstable_and_impassable_circuits_are_errors() -> None:
         stepper(good, inf, 0.0)
 
 
-@pytest.mark.parametrize("shape", ["diagonal", "pairs", "full"])
-@pytest.mark.parametrize("pieces", [1, 8, 64])
-def test_scan_is_the_plain_recursion(shape: str, pieces: int) -> None:
+@pytest.mark.parametrize("kind", ["one", "two", "any"])
+@pytest.mark.parametrize("n", [1, 40])
+def test_tiles_are_the_plain_recursion(kind: str, n: int) -> None:
+    """One tile after the other, and two at once, from the map of single steps."""
     rng = np.random.default_rng(0)
-    length, chains, d = 8, 3, 4
-    step: Diagonal | Pairs | Full
-    if shape == "diagonal":
-        step = Diagonal(rng.random(d))
-    elif shape == "pairs":
-        step = Pairs(0.5 * rng.standard_normal((2, 2, 2)))
+    chains, states = 3, 2
+    path: Modal | General
+    if kind == "any":
+        f, low = 0.5 * rng.standard_normal((n, n)) / np.sqrt(n), rng.standard_normal((n, n))
+        weights = rng.random(n)
+        path = General(f, low, np.eye(n), weights, np.zeros(n), np.float64)
+        states = 1
+        whole, kick, show = f, low, np.diag(weights)
     else:
-        step = Full(0.4 * rng.standard_normal((d, d)))
-    noise = rng.standard_normal((length, chains, pieces, d))
-    state = rng.standard_normal((chains, d))
-    expected, x = np.empty_like(noise), state
-    for b in range(pieces):
-        for j in range(length):
-            x = step(x) + noise[j, :, b]
-            expected[j, :, b] = x
-    last = scan(step, noise, state)
-    assert np.allclose(noise, expected, atol=1e-12)
-    assert np.allclose(last, x, atol=1e-12)
+        states = 1 if kind == "one" else 2
+        f = 0.6 * rng.standard_normal((n, states, states))
+        low = np.tril(rng.standard_normal((n, states, states)))
+        weights = rng.standard_normal((n, n))
+        path = Modal(f, low, low, weights, np.zeros(n), np.float64)
+        whole, kick = linalg.block_diag(*f), linalg.block_diag(*low)
+        show = np.zeros((n * states, n))
+        show[states - 1 :: states] = weights
+    z = rng.standard_normal((chains, 2 * path.tile, n * states))
+    state = rng.standard_normal((chains, n * states))
+    # Which number belongs to which step: in modes' tiles by the mode, in the others' by the place in a block.
+    if kind == "any":
+        blocks, block = path._blocks, path._block
+        steps = z.reshape(chains, 2, block, blocks, n).swapaxes(2, 3)
+    else:
+        steps = z.reshape(chains, 2, n, path.tile, states).swapaxes(2, 3)
+    x, expected = state, []
+    for xi in steps.reshape(chains, 2 * path.tile, -1).swapaxes(0, 1).copy():
+        x = x @ whole.T + xi @ kick.T
+        expected.append(x @ show)
+    once, end = path.steps(state, z.copy())
+    assert np.allclose(once.swapaxes(0, 1), expected, atol=1e-9)
+    assert np.allclose(end, x, atol=1e-9)
+    first, middle = path.steps(state, z[:, : path.tile].copy())
+    second, last = path.steps(middle, z[:, path.tile :].copy())
+    assert np.array_equal(np.concatenate([first, second], axis=1), once) and np.array_equal(last, end)
+    assert np.array_equal(path.steps(state[1:2], z[1:2].copy())[0], once[1:2])
 
 
-def circuit_map(path: Dense, chains: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the first draw of a stretch comes from: the linear maps of state and of random numbers."""
+def circuit_map(path: Modal | General, chains: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the first draw of a tile comes from: the linear maps of state and of random numbers."""
     d = path.states
-    zero = np.zeros((d, path.stretch, d))
+    zero = np.zeros((d, path.tile, d))
     by_state = path.steps(np.eye(d), zero)[0][:, 0]
     kick = zero.copy()
-    kick[np.arange(d), 0, np.arange(d)] = 1.0
+    if isinstance(path, General):
+        kick[:, 0] = np.eye(d)
+    else:
+        # The numbers of a mode's first step stand at the start of its part of the tile.
+        k = d // path.mean.size
+        modes = kick.reshape(d, d // k, path.tile, k)
+        modes[:, :, 0] = np.eye(d).reshape(d, d // k, k)
     by_noise = path.steps(np.zeros((d, d)), kick)[0][:, 0]
     return by_state, by_noise
 
@@ -206,7 +231,7 @@ def test_steppers_have_the_analytic_covariances(family: Family, equal: bool, n: 
     linear = system(circuit)
     h = 0.4 / np.abs(np.linalg.eigvals(linear.drift)).max()
     path = stepper(circuit, h, 0.0)
-    assert isinstance(path, Dense)
+    assert isinstance(path, Modal | General)
     mean = linear.mean_read()
     begin = path.start(np.eye(path.width))
     by_state, by_noise = circuit_map(path, 1)
@@ -215,7 +240,7 @@ def test_steppers_have_the_analytic_covariances(family: Family, equal: bool, n: 
     carried = begin @ by_state
     variance = carried.T @ carried + by_noise.T @ by_noise
     assert relative(variance, linear.read(s)) < 1e-8
-    state_two = path.steps(begin, np.zeros((path.width, path.stretch, path.states)))[0]
+    state_two = path.steps(begin, np.zeros((path.width, path.tile, path.states)))[0]
     lag = (state_two[:, 0] - mean).T @ (state_two[:, 1] - mean)
     f = linalg.expm(-linear.drift * h)
     assert relative(lag, linear.read(f @ s @ f.T @ f.T)) < 1e-7
@@ -234,7 +259,7 @@ def test_large_sparse_paths_never_densify_and_agree_with_modes(monkeypatch: pyte
         with monkeypatch.context() as patch:
             patch.setattr(module, "MODAL_CELLS", 10)
             path = stepper(circuit, 1e-6, 0.0)
-        assert path.stretch == 1
+        assert path.tile == 1
         d = path.states
         start = path.start(np.eye(d))
         zero, eye = np.zeros((d, 1, d)), np.eye(d)[:, None]
