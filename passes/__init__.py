@@ -35,6 +35,7 @@ REGISTRY: dict[str, Callable[[], type[Pass]]] = {
     "quantize": _thunk("quantize", "Quantize"),
     "lower": _thunk("lower", "Lower"),
     "encode": _thunk("spin_encode", "Encode"),
+    "gauge": _thunk("spin_gauge", "Gauge"),
     "realise-spins": _thunk("spin_realise", "RealiseSpins"),
     "embed-spins": _thunk("spin_embed", "EmbedSpins"),
     "quantize-spins": _thunk("spin_quantize", "QuantizeSpins"),
@@ -50,7 +51,7 @@ PIPELINES: dict[Family, str] = {
     Family.IDEAL: "condition,reduce,split,realise,place,quantize,lower",
     Family.CAPACITIVE: _BOARD,
     Family.RESISTIVE: _BOARD,
-    Family.PBIT: "condition,split,encode,realise-spins,place,embed-spins,quantize-spins,lower-sweeps",
+    Family.PBIT: "condition,split,encode,gauge,realise-spins,place,embed-spins,quantize-spins,lower-sweeps",
     Family.LANGEVIN: "condition,split,realise-langevin,place,fit-langevin,quantize-langevin,lower-sweeps",
 }
 

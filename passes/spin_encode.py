@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
 
-from spucc.arrays import FloatArray, frozen
+from spucc.arrays import BoolArray, FloatArray, IntArray, frozen
 from spucc.device import Device
 from spucc.energy import Domain, Energy, Observed, Quadratic, Variable
 from spucc.passes.spin_terms import Terms
@@ -52,7 +51,9 @@ def encode(energy: Energy) -> Energy:
     """An energy over spins with fields and pair couplings whose marginal over the first `energy.n` spins is
     `energy`'s law.
 
-    Coordinates keep their order; auxiliary spins follow. The constant keeps −T log Σ e^{−E/T} the same.
+    Coordinates keep their order; auxiliary spins follow. The constant keeps −T log Σ e^{−E/T} the same. Products of four
+    and more bits have two exact encodings, as spins or as bits (`spucc.passes.spin_terms`): the one with fewer auxiliary
+    spins is taken.
     """
     n, t = energy.n, energy.temperature
     bits = energy.domains[2]
@@ -66,29 +67,16 @@ def encode(energy: Energy) -> Energy:
         energy.constant + energy.linear @ offset + 0.5 * offset @ (q @ offset) + 0.5 * own.diagonal().sum()
     )
     own = sparse.csr_array(own - sparse.diags_array(own.diagonal()))
-    products = _spin_products(energy, scale, offset)
-    terms = Terms(n)
-    constant += products.pop((), 0.0)
-    exact_before = 0.0
-    for spins, coefficient in sorted(products.items()):
-        before = terms.n
-        terms.product(spins, -coefficient / t)
-        if terms.n > before:
-            exact_before += _shift(len(spins), -coefficient / t)
-    constant += t * exact_before
+    terms = _products(energy)
     total = terms.n
-    linear = np.concatenate([linear, np.zeros(total - n)])
-    for i, value in terms.fields.items():
-        linear[i] -= t * value
-    if terms.pairs:
-        i, j = np.array(list(terms.pairs)).T
-        data = -t * np.array(list(terms.pairs.values()))
-        added = sparse.coo_array(
-            (np.tile(data, 2), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(total, total)
-        )
-        own = sparse.csr_array(own)
-        own.resize((total, total))
-        own = sparse.csr_array(own + added)
+    constant -= t * terms.constant
+    linear = np.concatenate([linear, np.zeros(total - n)]) - t * terms.fields()
+    i, j, value = terms.pairs()
+    own.resize((total, total))
+    added = sparse.coo_array(
+        (np.tile(-t * value, 2), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(total, total)
+    )
+    own = sparse.csr_array(own + added)
     variables = tuple(replace(v, domain=Domain.SPIN) for v in energy.variables)
     if total > n:
         variables = (*variables, Variable(AUXILIARY, (total - n,), Domain.SPIN, n))
@@ -106,41 +94,69 @@ def encode(energy: Energy) -> Energy:
     )
 
 
-def _spin_products(energy: Energy, scale: FloatArray, offset: FloatArray) -> dict[tuple[int, ...], float]:
-    """Terms of degree ≥ 3 as Σ coefficient Π s over sets of distinct spins: bits expanded, squares gone,
-    equals merged."""
-    is_bit = offset > 0
-    found: dict[tuple[int, ...], float] = {}
+def _products(energy: Energy) -> Terms:
+    """The terms of degree ≥ 3 as log-weights, in the smaller of the two encodings."""
+    is_bit = np.zeros(energy.n, dtype=bool)
+    is_bit[energy.domains[2]] = True
+    found = _distinct(energy, is_bit)
+    best: Terms | None = None
+    for least in {99, 4} if any(index.shape[1] >= 4 and kind.all() for kind, index, _ in found) else {99}:
+        terms = Terms(energy.n)
+        for index, c in _in_spins([f for f in found if not (f[0].all() and f[0].size >= least)]):
+            terms.product(index, c)
+        for kind, index, c in found:
+            if kind.all() and kind.size >= least:
+                terms.bits(index, np.ones(index.shape), c)
+        if best is None or terms.n < best.n:
+            best = terms
+    assert best is not None
+    return best
+
+
+Group = tuple[BoolArray, IntArray, FloatArray]
+"""Which columns are bits, distinct factors [m, d], log-weights [m]."""
+
+
+def _distinct(energy: Energy, is_bit: BoolArray) -> list[Group]:
+    """The products without repeated factors (b² = b, s² = 1), equal ones merged, in groups of one pattern of bits and spins."""
+    groups: dict[tuple[bool, ...], list[tuple[IntArray, FloatArray]]] = {}
     for terms in energy.higher:
-        for row, coefficient in zip(terms.index.tolist(), terms.coefficient.tolist()):
-            # b² = b, s² = 1
-            spins = {k for k in set(row) if not is_bit[k] and row.count(k) % 2}
-            sums: dict[frozenset[int], float] = {frozenset(spins): coefficient}
-            for k in sorted({k for k in row if is_bit[k]}):
-                grown: dict[frozenset[int], float] = {}
-                for key, value in sums.items():
-                    grown[key] = grown.get(key, 0.0) + offset[k] * value
-                    with_k = key | {k}
-                    grown[with_k] = grown.get(with_k, 0.0) + scale[k] * value
-                sums = grown
-            for key, value in sums.items():
-                name = tuple(sorted(key))
-                found[name] = found.get(name, 0.0) + value
-    return {key: value for key, value in found.items() if value != 0.0}
+        index = np.asarray(terms.index)
+        same = np.zeros(index.shape, dtype=bool)
+        same[:, 1:] = index[:, 1:] == index[:, :-1]
+        bit = is_bit[index]
+        keys, which = np.unique(np.concatenate([same, bit], axis=1), axis=0, return_inverse=True)
+        for k, key in enumerate(keys):
+            at = np.flatnonzero(which.reshape(-1) == k)
+            repeated, bits = np.split(key, 2)
+            first = np.flatnonzero(~repeated)
+            count = np.diff(np.append(first, repeated.size))
+            kept = first[bits[first] | (count % 2 == 1)]
+            groups.setdefault(tuple(bits[kept].tolist()), []).append(
+                (index[at][:, kept], -terms.coefficient[at] / energy.temperature)
+            )
+    out = []
+    for pattern, parts in sorted(groups.items()):
+        index, c = _merged(parts)
+        out.append((np.array(pattern, dtype=bool), index, c))
+    return out
 
 
-@lru_cache(maxsize=4096)
-def _shift(degree: int, c: float) -> float:
-    """log of the factor by which summing over the auxiliaries of one product multiplies every weight."""
-    fresh = Terms(degree)
-    fresh.product(tuple(range(degree)), c)
-    s = np.ones(fresh.n)
-    auxiliary = fresh.n - degree
-    total = -np.inf
-    for code in range(2**auxiliary):
-        s[degree:] = 2.0 * ((code >> np.arange(auxiliary)) & 1) - 1
-        weight = sum(v * s[i] for i, v in fresh.fields.items()) + sum(
-            v * s[i] * s[j] for (i, j), v in fresh.pairs.items()
-        )
-        total = float(np.logaddexp(total, weight))
-    return total - c
+def _in_spins(groups: list[Group]) -> list[tuple[IntArray, FloatArray]]:
+    """Products of spins, by rising degree: bits expanded as (1 + s)/2, equals merged."""
+    found: dict[int, list[tuple[IntArray, FloatArray]]] = {}
+    for kind, index, c in groups:
+        bits = np.flatnonzero(kind)
+        for code in range(2**bits.size):
+            gone = bits[(code >> np.arange(bits.size)) & 1 == 1]
+            left = np.delete(index, gone, axis=1)
+            found.setdefault(left.shape[1], []).append((left, c / 2**bits.size))
+    return [_merged(parts) for _, parts in sorted(found.items())]
+
+
+def _merged(parts: list[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:
+    index, c = (np.concatenate(part) for part in zip(*parts))
+    if index.shape[1] == 0:
+        return index[:1], np.array([c.sum()])
+    rows, back = np.unique(index, axis=0, return_inverse=True)
+    return rows, np.bincount(back.reshape(-1), c, rows.shape[0])

@@ -20,7 +20,7 @@ from spucc.driver import compile_energy
 from spucc.energy import Domain, Energy, Monomials, Quadratic, layout
 from spucc.oracle import enumerate_spins
 from spucc.passes.spin_encode import encode
-from spucc.passes.spin_realise import gauge
+from spucc.passes.spin_gauge import frustrated_cycle, gauge
 from spucc.passes.spin_rounding import Law, Search
 from spucc.targets.nonlinear import Langevin
 from spucc.targets.pbit import Pbit
@@ -96,6 +96,54 @@ def test_gauge_finds_balanced_signs_and_only_those() -> None:
     assert found is not None
     assert ((k * np.outer(found, found)) <= 0).all()
     assert gauge(sparse.csr_array(np.ones((3, 3)) - np.eye(3))) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_frustrated_loop_is_shown(seed: int) -> None:
+    """One coupling of a balanced graph is turned: the loop found has an odd number of repelling couplings, no node twice."""
+    rng = np.random.default_rng(seed)
+    sign = rng.choice([-1.0, 1.0], size=15)
+    k = -np.triu((rng.random((15, 15)) < 0.2) * 1.0, 1) - np.diag(np.ones(14), 1) * 0.1
+    k[0, 14] = -0.1
+    k = (k + k.T) * np.outer(sign, sign)
+    k[3, 4], k[4, 3] = -k[3, 4], -k[4, 3]
+    loop = frustrated_cycle(sparse.csr_array(k))
+    steps = [k[i, j] for i, j in zip(loop, [*loop[1:], loop[0]])]
+    assert len(set(loop)) == len(loop) >= 3
+    assert np.prod(np.sign(steps)) == (-1) ** (len(loop) + 1)
+
+
+def test_devices_that_only_attract_take_flipped_spins_and_name_the_loop_that_forbids_it() -> None:
+    device = load_device("ideal-spin{coupling.signed=false}")
+    j = -np.diag(np.full(4, 0.8), 1)
+    balanced = spins(j + j.T, np.full(5, 0.3))
+    program = compile_energy(balanced, device)
+    assert any("gauge" in s.name for s in program.jobs[0].steps)
+    assert program.jobs[0].value.codes.coupling.min() > 0
+    draws = program.run(samples=40_000, chains=4)
+    got = np.concatenate([a.value for a in draws.answers], axis=0)
+    want = enumerate_spins(balanced)
+    error = np.sqrt((1 - want.mean**2) / 40_000)
+    assert (np.abs(got.mean(axis=0) - want.mean) < 4.5 * error).all()
+    j = j.copy()
+    j[0, 4] = -0.8
+    with pytest.raises(SpuccError, match=r"s\[\d\]` – .*5 of 5"):
+        compile_energy(spins(j + j.T, np.zeros(5)), device)
+
+
+@pytest.mark.parametrize(("degree", "c", "most"), [(4, 1.5, 1), (4, -1.5, 2), (5, 2.0, 4), (6, -1.0, 7)])
+def test_products_of_bits_take_the_smaller_encoding(degree: int, c: float, most: int) -> None:
+    """Against enumeration; the expansion in spins takes 5 auxiliary spins for four bits and 18 for five."""
+    variables = layout([("b", (degree,), Domain.BIT, None)])
+    term = Monomials(frozen([list(range(degree))], np.int64), frozen([c]))
+    energy = Energy(variables, frozen(np.zeros(degree)), Quadratic.zero(degree), 0.0, (term,), 0.8)
+    encoded = encode(energy)
+    assert encoded.n - degree <= most
+    want, got = enumerate_spins(energy), enumerate_spins(encoded)
+    np.testing.assert_allclose(
+        got.probability.reshape(2**degree, -1).sum(axis=1), want.probability, atol=1e-13
+    )
+    assert got.log_z == pytest.approx(want.log_z, abs=1e-10)
 
 
 def test_rounding_of_sherrington_kirkpatrick_models() -> None:
