@@ -7,6 +7,7 @@ They differ in what T costs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,9 @@ from spucc.stages import Couplings, Job, Role, Step
 READOUT_LIMIT = 1000
 """Up to so many variables a read-out is looked for."""
 
+
+SEARCHED = 300
+"""Up to so many cells a way is known to have a place before it is taken."""
 
 TRIED = 160
 """Up to so many cells chains are tried out before a way with chains is taken."""
@@ -107,14 +111,15 @@ def placed(way: Way, energy: Energy, device: Device, context: Context) -> Way:
     """The way with what its chains of cells cost: one multiplication a cell, and what strays and finite strength do to the
     law, tried out where that is quick. Without a place its error is infinite: then it stands behind all others, and if
     none has one, `place` says why."""
-    if not np.isfinite(way.error) or way.k.shape[0] > forecast.LIMIT or could_hold(way.k, device):
+    n = int(way.k.shape[0])
+    if not np.isfinite(way.error) or n > SEARCHED or could_hold(way.k, device):
         return way
     cells = chain_lengths(way.k, device, context)
     if cells is None:
         return replace(way, error=np.inf)
     if (cells == 1).all() or not isinstance(way.back, Affine):
         return way
-    error = forecast.sd_error(way.k, way.back.matrix.toarray(), device, cells)
+    error = 0.0 if n > forecast.LIMIT else forecast.sd_error(way.k, way.back.matrix.toarray(), device, cells)
     if np.isfinite(error) and cells.sum() <= TRIED:
         error = max(error, _tried(way, energy, device, context))
     return replace(way, error=max(way.error, error), chained=int(cells[cells > 1].sum()))
@@ -392,6 +397,14 @@ def odd_pair(p: sparse.csr_array, energy: Energy) -> str:
     return f"`{energy.label(i)}` and `{energy.label(j)}`"
 
 
+def _larger(n: int, device: Device) -> str:
+    """A board of the same kind with n cells, where the kind has a size."""
+    if device.topology.kind not in ("grid", "king", "torus"):
+        return "a larger board (`spucc targets`)"
+    side = math.isqrt(n - 1) + 1
+    return f'a larger board, such as `--target "{device.topology.kind}({side},{side})"`'
+
+
 def _unrealisable(
     p: sparse.csr_array, energy: Energy, verdict: Verdict, device: Device, options: Realise, dear: Way | None
 ) -> SpuccError:
@@ -410,7 +423,7 @@ def _unrealisable(
             Diagnostic(
                 "E0512",
                 f"`{device.name}` has {live_cells(device)} working cells, and the model's {p.shape[0]} variables need one each",
-                help="a larger board (`spucc targets`), or condition on some variables",
+                help=f"{_larger(int(p.shape[0]), device)}, or condition on some variables",
             )
         )
     if not verdict.h_matrix:
