@@ -20,7 +20,7 @@ from spucc.energy import Domain
 from spucc.readback import Affine
 from spucc.stages import Configuration, Job
 from spucc.targets.langevin.potential import Potential
-from spucc.targets.langevin.step_choice import choose_step
+from spucc.targets.langevin.step_choice import transient_step
 from spucc.targets.langevin.walkers import Walkers
 from spucc.targets.nonlinear import units
 from spucc.targets.pbit import configuration_of, seed_of
@@ -73,16 +73,16 @@ def follow(
         start=first,
         threads=threads,
     )
-    chosen = choose_step(potential, kt, np.full(potential.n, mu), tolerance)
+    chosen = transient_step(potential, kt, np.full(potential.n, mu), tolerance)
     inner = _inner(duration / times, chosen.length)
     step = duration / times / inner
     values: FloatArray = np.empty((paths, times, job.target.n))
     begin = walkers.energies()
     for k in range(times):
-        walkers.overdamped(step, inner)
+        walkers.heun(step, inner)
         values[:, k] = back.draws(walkers.positions())
     heat = (begin - walkers.energies()) / kt
-    # the scheme is of second order (`step_choice`)
+    # the scheme is of second order
     bias = chosen.bias * min(step / chosen.length, 1.0) ** 2 if np.isfinite(chosen.length) else 0.0
     gain = np.asarray(back.matrix.multiply(back.matrix).sum(axis=1)).ravel()
     return Paths(values, heat, step, bias, mu * kt * float(gain.max(initial=0.0)))
@@ -120,7 +120,7 @@ def drive(
     key = (*seed_of(seed, job.name), 0xD21)
     walkers = Walkers(ends[0], paths, key, temperature=kt, mobility=mu)
     walkers.adjusted(tuned(Walkers(ends[0], 16, (*key, 1), temperature=kt, mobility=mu)), settle)
-    length = min(choose_step(p, kt, np.full(p.n, mu), tolerance).length for p in ends)
+    length = min(transient_step(p, kt, np.full(p.n, mu), tolerance).length for p in ends)
     count = _inner(duration, length)
     return lead(walkers, ends[1], np.arange(1, count + 1) / count, duration / count), kt
 

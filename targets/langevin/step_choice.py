@@ -117,6 +117,24 @@ def choose_step(
     return Step(drift / mu, bias)
 
 
+def transient_step(
+    potential: Potential, temperature: float, mobility: FloatArray, tolerance: float = 1e-3
+) -> Step:
+    """The step of `Walkers.heun`, for paths that are not in equilibrium, and its estimated bias.
+
+    In a spring of stiffness k a step h leaves ⟨x²⟩ low by z²/4, z = μkh (the recursion's fixed point to leading order); k is
+    the stiffest mean curvature, as in `choose_step`.
+    """
+    cells = _kinds(potential, temperature)
+    if not cells.size:
+        return Step(np.inf, 0.0)
+    stiffest = max(2 * j2 + 12 * j4 * cell_moments(j2, j4, b, temperature)[1] for j2, j4, b in cells)
+    drift = 2 * np.sqrt(tolerance) / stiffest if stiffest > 0 else 0.05
+    while not all(_safe(cell, temperature, drift) for cell in cells):
+        drift *= 0.7
+    return Step(drift / float(np.max(mobility)), (drift * max(stiffest, 0.0)) ** 2 / 4)
+
+
 def _safe(cell: FloatArray, temperature: float, drift: float) -> bool:
     j2, j4, b = cell
     if j4 == 0:

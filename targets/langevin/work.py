@@ -43,7 +43,7 @@ def drive(walkers: Walkers, final: Potential, shares: FloatArray, step: float, i
     """Lead the walkers' potential to `final` along (1 − λ)V₀ + λV₁.
 
     `shares` [k] are the values of λ after 0; after each change the overdamped dynamics runs `inner` steps of
-    `step`. The walkers keep the last potential.
+    `step` (Heun). The walkers keep the last potential.
     """
     first = walkers.potential
     begin = walkers.energies()
@@ -53,7 +53,7 @@ def drive(walkers: Walkers, final: Potential, shares: FloatArray, step: float, i
         walkers.potential = first.mixed(final, float(share))
         changed = walkers.energies()
         work += changed - before
-        walkers.overdamped(step, inner)
+        walkers.heun(step, inner)
         before = walkers.energies()
         heat -= before - changed
     return Ledger(work, heat, before - begin)
