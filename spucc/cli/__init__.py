@@ -71,6 +71,10 @@ def cli(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif not {"-h", "--help"} & set(sys.argv):
+        from spucc.cli.quick import import_sparse_quickly
+
+        import_sparse_quickly()
 
 
 def main() -> Never:
