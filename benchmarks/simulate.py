@@ -20,6 +20,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -212,6 +213,8 @@ def setup() -> None:
     circuit = rlc(64)
     print(f"  RLC law {1e3 * seconds(lambda: cells(circuit).factor, 20):.2f} ms")
     print(f"  RLC trajectory {1e3 * seconds(lambda: stepper(circuit, 1e-6, 0.0), 20):.2f} ms")
+    unequal = replace(circuit, resistance=circuit.resistance * np.linspace(0.9, 1.1, 64))
+    print(f"  unequal RLC trajectory {1e3 * seconds(lambda: stepper(unequal, 1e-6, 0.0), 20):.2f} ms")
 
 
 if __name__ == "__main__":

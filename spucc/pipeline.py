@@ -20,6 +20,7 @@ from spucc.device import Device
 from spucc.diagnostics import Diagnostic, SpuccError, did_you_mean, fail
 from spucc.readback import ReadBack
 from spucc.stages import Job, JobValue, Stage, State, Step
+from spucc.threads import one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,10 @@ class Observer:
         return after
 
 
+# Coordinates up to which BLAS is kept to one thread, which is quicker and rounds alike on all machines.
+_SMALL = 1024
+
+
 def run_passes(
     state: State, passes: Sequence[Pass], context: Context, observers: Sequence[Observer] = ()
 ) -> State:
@@ -107,7 +112,8 @@ def run_passes(
             )
         for observer in observers:
             observer.before(step, state)
-        result = step.run(state, context)
+        with one_blas_thread(state.source.n <= _SMALL):
+            result = step.run(state, context)
         for observer in observers:
             result = observer.after(step, state, result)
         state = result

@@ -23,6 +23,7 @@ from spucc.targets.circuits import Board, board
 from spucc.targets.hostloop import Sweep, warm_up
 from spucc.targets.law import Gaussian, cells, corrected
 from spucc.targets.stepper import Stepper, starts, stepper
+from spucc.threads import one_blas_thread
 
 # The purposes of random streams: the host's, then two for each member of an ensemble, its cells' and its
 # read-out's.
@@ -272,6 +273,7 @@ class Circuits:
         return source
 
 
+@one_blas_thread()
 def reader(configuration: Configuration, circuits: Circuits, name: str, request: Request) -> Reader:
     """What hands out a job's draws when its members make `circuits`.
 
@@ -352,7 +354,8 @@ def chunks(source: Reader, job: Job, request: Request, progress: Progress) -> It
     done, end = request.first, request.first + request.draws
     while done < end:
         count = min(end - done, step - done % step)
-        values = source.take(done, count).astype(request.dtype, copy=False)
+        with one_blas_thread():
+            values = source.take(done, count).astype(request.dtype, copy=False)
         done += count
         progress(job.name, (done - request.first) / request.draws)
         state = source.state

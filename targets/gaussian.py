@@ -161,7 +161,8 @@ def cholesky(matrix: FloatArray) -> FloatArray:
 
 
 def root(covariance: FloatArray) -> FloatArray:
-    """R with R Rᵀ = Σ for a positive semidefinite Σ [n, n]; eigenvalues below rounding count as zero.
+    """R with R Rᵀ = Σ for a positive semidefinite Σ [n, n]: Cholesky's, or the symmetric one where Σ is close
+    to singular; eigenvalues below rounding count as zero.
 
     Raises E0721 for a matrix with eigenvalues below −1e-8 of the largest.
     """
@@ -170,6 +171,9 @@ def root(covariance: FloatArray) -> FloatArray:
     scaled = covariance / size[:, None] / size
     if not np.isfinite(scaled).all():
         _not_positive()
+    lower, info = linalg.lapack.dpotrf(scaled, lower=1, clean=1)
+    if info == 0 and np.diagonal(lower).min(initial=1.0) > 1e-6:
+        return np.asarray(size[:, None] * lower)
     values, vectors = np.linalg.eigh(0.5 * (scaled + scaled.T))
     if values.size and values[0] < -1e-8 * max(values[-1], 1.0):
         _not_positive()

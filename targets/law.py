@@ -19,6 +19,7 @@ from spucc.targets.chebyshev import FunctionFactor
 from spucc.targets.circuits import Board, board
 from spucc.targets.gaussian import CovarianceFactor, Factor, factorise
 from spucc.targets.linear import Modes, modes, stationary, system
+from spucc.threads import one_blas_thread
 
 # Coordinates up to which a covariance is written out.
 DENSE_LAW = 4096
@@ -147,6 +148,7 @@ def member_law(codes: Quantized, member: int, device: Device) -> Gaussian:
     return corrected(cells(board(codes, member, device)), codes.readback[member])
 
 
+@one_blas_thread()
 def law(configuration: Configuration, device: Device) -> Law:
     """The law of a job's coordinates.
 
