@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -98,6 +98,10 @@ def _name(ctx: Context, node: tree.Name) -> Value:
 def _array(ctx: Context, node: tree.Array) -> Value:
     if not node.items:
         return Const(np.zeros(0))
+    if all(type(item) is tree.Number for item in node.items):
+        listed = _numbers(cast(tuple[tree.Number, ...], node.items))
+        if listed is not None:
+            return listed
     values = [numeric(v, n.span) for v, n in zip(evaluate_all(ctx, node.items), node.items)]
     shape = values[0].shape
     for value, item in zip(values, node.items):
@@ -109,6 +113,14 @@ def _array(ctx: Context, node: tree.Array) -> Value:
                 item.span,
             )
     return stacked(values, 0)
+
+
+def _numbers(items: tuple[tree.Number, ...]) -> Const | None:
+    """An array of written numbers without a value for each; None where one of them needs a word of its own."""
+    array = np.asarray([item.value for item in items])
+    if array.dtype.kind == "i" or (array.dtype.kind == "f" and np.isfinite(array).all()):
+        return Const(array)
+    return None
 
 
 def stacked(values: list[Const | Random], axis: int) -> Const | Random:
