@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spucc.diagnostics import fail
+from spucc.diagnostics import SpuccError, fail
 from spucc.grammar.values import LARGEST_ARRAY, Array, Const, Graph, SparseConst, Text, Value, number_of
 
 MOST_BYTES = 8 * LARGEST_ARRAY
@@ -205,14 +205,9 @@ class Archive:
         try:
             with self.zip.open(info) as stream:
                 return _read_npy(stream, info.file_size, label)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            OSError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
+        except SpuccError:
+            raise
+        except Exception as error:  # a damaged archive: zipfile raises a dozen kinds, ValueError among them
             fail("E0310", f"`{label}` cannot be read: {str(error)[:200]}")
 
 
