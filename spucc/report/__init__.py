@@ -1,7 +1,7 @@
 """Pictures of programs: the report, drawings of model and chip, and what a notebook shows.
 
-    spucc compile model.spu --target spu8 --report report.html
-    spucc draw program.spuc -o chip.svg
+spucc compile model.spu --target spu8 --report report.html
+spucc draw program.spuc -o chip.svg
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from spucc.device import Device, Family
 from spucc.fidelity import decode
 from spucc.ir.facts import settings_of
 from spucc.ir.show import names_of
-from spucc.report.layout import circle
-from spucc.report.picture import CATEGORIES, DIVERGING, FAINT, INK, SEQUENTIAL, Picture, mix
+from spucc.report.layout import LARGEST, lattice
+from spucc.report.layout import places as layout
+from spucc.report.picture import CATEGORIES, DIVERGING, FAINT, INK, SEQUENTIAL, Picture, ink_on, mix
 from spucc.stages import Configuration, Job, Quantized, Role
 
 SINGLE = 4200
@@ -63,7 +64,7 @@ def board_of(device: Device, job: Job, error: FloatArray | None = None, width: f
         return None
     cell = codes.cell
     if device.topology.nodes is None:
-        places, cell = circle(codes.n), frozen(np.arange(codes.n), np.int64)
+        places, cell = _free(codes), frozen(np.arange(codes.n), np.int64)
     else:
         places = device.topology.position
     place, pitch, height = _fit(places, width, device.topology.kind)
@@ -104,11 +105,19 @@ def board_of(device: Device, job: Job, error: FloatArray | None = None, width: f
     )
 
 
+def _free(codes: Quantized) -> FloatArray:
+    """Places for the cells of a device that has none of its own: as the couplings ask."""
+    return layout(codes.n, codes.edges) if codes.n <= LARGEST else lattice(codes.n)
+
+
 def _with_bias(own: list[str], codes: Quantized, device: Device) -> tuple[list[str], FloatArray]:
     """Settings and values of cells that are told apart by their bias, as spins are."""
     bank = device.spec.bias
     value = np.asarray(codes.bias[0], dtype=np.float64) if bank is None else bank.decode(codes.bias[0])
-    words = [f"bias {c}" if c == v else f"bias {c} = {v:.4g}" for c, v in zip(codes.bias[0].tolist(), value.tolist())]
+    words = [
+        f"bias {c}" if c == v else f"bias {c} = {v:.4g}"
+        for c, v in zip(codes.bias[0].tolist(), value.tolist())
+    ]
     if device.family is Family.PBIT:
         return words, value
     return [f"{a}, {b}" for a, b in zip(own, words)], value
@@ -160,7 +169,9 @@ def _hues(chain: IntArray, edges: IntArray) -> IntArray:
         free = [k for k in range(len(CATEGORIES)) if k not in taken]
         # Of the free colours the one that was given least: a page of one colour says nothing.
         uses = list(colour.values())
-        colour[c] = min(free, key=lambda k: (uses.count(k), k)) if free and len(uses) < 2000 else c % len(CATEGORIES)
+        colour[c] = (
+            min(free, key=lambda k: (uses.count(k), k)) if free and len(uses) < 2000 else c % len(CATEGORIES)
+        )
     return np.array([colour[c] for c in chain.tolist()], dtype=np.int64)
 
 
@@ -170,6 +181,16 @@ def draw_chip(board: Board, colour: str = "chain") -> Picture:
     total = topology.nodes if topology.nodes is not None else board.codes.n
     said = f"{board.codes.n} of {total} cells of {device.name} in use"
     picture = Picture(board.width, board.height, f"The chip: {said}")
+    if topology.nodes is None and board.codes.n > LARGEST:
+        picture.height = 70.0
+        picture.word(
+            (board.width / 2, 32),
+            f"{device.name} has no places: any number of cells, any of them joined.",
+            13,
+        )
+        said = f"{board.codes.n:,} cells and {len(board.codes.edges):,} couplers are in use."
+        picture.word((board.width / 2, 52), said, 13)
+        return picture
     if (topology.nodes or board.codes.n) > SINGLE or len(board.codes.edges) > 4 * SINGLE:
         return _crowd(picture, board)
     radius = min(max(0.36 * board.pitch, 1.2), 32.0)
@@ -183,13 +204,24 @@ def draw_chip(board: Board, colour: str = "chain") -> Picture:
     for e in order.tolist():
         p, q = board.codes.edges[e].tolist()
         held, s = bool(board.inner[e]), float(board.strength[e])
-        stroke = CATEGORIES[board.hue[p]] if held else mix(DIVERGING, 0.5 + 0.5 * np.sign(s) * (0.35 + 0.65 * abs(s)))
+        stroke = (
+            CATEGORIES[board.hue[p]]
+            if held
+            else mix(DIVERGING, 0.5 + 0.5 * np.sign(s) * (0.35 + 0.65 * abs(s)))
+        )
         width = 1.6 * heavy if held else (0.25 + 0.75 * abs(s)) * heavy * (0.4 if many else 0.7)
         a, b = board.at[p], board.at[q]
+        kind = "inner" if held else "edge pos" if s >= 0 else "edge neg"
         what = "holds a chain together" if held else f"{board.name[p]} – {board.name[q]}"
         title = f"coupler {board.codes.cell[p]}–{board.codes.cell[q]}: {board.setting[e]}; {what}"
         picture.line(
-            a, b, stroke, width, name="inner" if held else "edge pos" if s >= 0 else "edge neg", title=title, data={"a": p, "b": q},
+            a,
+            b,
+            stroke,
+            width,
+            name=kind,
+            title=title,
+            data={"a": p, "b": q},
             opacity=1.0 if held or not many else 0.25 + 0.7 * abs(s),
         )
     for p in range(board.codes.n):
@@ -217,7 +249,15 @@ def _idle(picture: Picture, board: Board, used: np.ndarray, radius: float) -> No
             picture.disc((x, y), radius, "#fbe3e3", name="dead", title=f"cell {c}: dead")
             picture.lines(cross, "#d33f3f", max(0.14 * radius, 0.6), name="dead-cross")
         else:
-            picture.disc((x, y), 0.62 * radius, "#e9edf2", stroke=FAINT, width=thin, name="idle", title=f"cell {c}: idle")
+            picture.disc(
+                (x, y),
+                0.62 * radius,
+                "#e9edf2",
+                stroke=FAINT,
+                width=thin,
+                name="idle",
+                title=f"cell {c}: idle",
+            )
 
 
 def cell_fill(board: Board, p: int, colour: str) -> str:
@@ -239,14 +279,7 @@ def _cell(picture: Picture, board: Board, p: int, radius: float, colour: str) ->
     )  # fmt: skip
     label = board.name[p].partition("'")[0]
     size = min(13.0, 3.1 * radius / max(len(label), 1))
-    picture.word((x, y + 0.35 * size), label, size, _on(fill), name="on-cell")
-
-
-def _on(fill: str) -> str:
-    """Ink that is read on a fill (WCAG's relative luminance)."""
-    channels = np.array([int(fill[c : c + 2], 16) for c in (1, 3, 5)]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return "#10151c" if float(linear @ [0.2126, 0.7152, 0.0722]) > 0.2 else "#ffffff"
+    picture.word((x, y + 0.35 * size), label, size, ink_on(fill), name="on-cell")
 
 
 def _crowd(picture: Picture, board: Board) -> Picture:

@@ -9,6 +9,7 @@ import numpy as np
 
 from spucc.arrays import FloatArray
 from spucc.device import Family
+from spucc.energy import Energy
 from spucc.ir.facts import describe, scale
 from spucc.ir.show import cell_names, si
 from spucc.report.album import Album
@@ -24,7 +25,7 @@ from spucc.report.matrices import (
     target_moments,
 )
 from spucc.running import source_maps
-from spucc.stages import Configuration, Energy, Job, LedgerEntry, Program, Step
+from spucc.stages import Configuration, Job, LedgerEntry, Program, Step
 
 MOST_JOBS = 12
 """Jobs that are shown; the rest is counted."""
@@ -69,7 +70,11 @@ def content_of(program: Program, album: Album | None = None) -> Content:
     views = [_view(program, job, shots, shelf) for job in program.jobs[:MOST_JOBS]]
     whole = len(program.steps)
     notes = [
-        {"pass": name, "notes": list(step.notes), "back": describe(step.readback) if step.readback is not None else ""}
+        {
+            "pass": name,
+            "notes": list(step.notes),
+            "back": describe(step.readback) if step.readback is not None else "",
+        }
         for name, step in ((s.name, s) for s in program.steps)
     ]
     data = {
@@ -151,7 +156,12 @@ def _asked(m: Moments, shelf: Shelf) -> dict[str, Any]:
 
 
 def _step(
-    program: Program, view: JobView, at: Job | None, step: Step | None, ledger: dict[str, LedgerEntry], shelf: Shelf
+    program: Program,
+    view: JobView,
+    at: Job | None,
+    step: Step | None,
+    ledger: dict[str, LedgerEntry],
+    shelf: Shelf,
 ) -> dict[str, Any]:
     out: dict[str, Any] = {"seen": at is not None}
     if step is not None:
@@ -159,8 +169,16 @@ def _step(
         out["back"] = describe(step.readback) if step.readback is not None else ""
         entry = ledger.get(step.name.partition("{")[0])
         if entry is not None and entry.basis != "none":
-            out["ledger"] = [entry.kl_forward, entry.sd_error, entry.mean_error, entry.correlation_error, entry.basis]
-            out["ledger"] = [None if isinstance(v, float) and not np.isfinite(v) else v for v in out["ledger"]]
+            out["ledger"] = [
+                entry.kl_forward,
+                entry.sd_error,
+                entry.mean_error,
+                entry.correlation_error,
+                entry.basis,
+            ]
+            out["ledger"] = [
+                None if isinstance(v, float) and not np.isfinite(v) else v for v in out["ledger"]
+            ]
     if at is None:
         return out
     final = at is view.job
@@ -236,7 +254,11 @@ def _variables(program: Program, views: list[JobView]) -> list[dict[str, Any]]:
     for k in range(energy.n):
         variable = energy.variable_of(k)
         low, high = matrix.indptr[k], matrix.indptr[k + 1]
-        others = [(int(c), float(v)) for c, v in zip(matrix.indices[low:high], matrix.data[low:high]) if c != k and v]
+        others = [
+            (int(c), float(v))
+            for c, v in zip(matrix.indices[low:high], matrix.data[low:high])
+            if c != k and v
+        ]
         others.sort(key=lambda e: -abs(e[1]))
         j, inside = home.get(k, (-1, []))
         out.append(
@@ -300,6 +322,8 @@ def schedule_facts(content: Content, job: Job) -> list[Fact]:
     clock = spec.family in (Family.CAPACITIVE, Family.RESISTIVE, Family.LANGEVIN)
 
     def when(t: float) -> str:
+        if spec.family is Family.IDEAL:
+            return "at once"
         return si(t, "s") if clock else f"{t:g} sweeps"
 
     draws = s.draws * s.chains
@@ -344,7 +368,9 @@ def provenance_facts(program: Program) -> list[Fact]:
     if device.spec.description:
         facts.insert(4, ("about it", device.spec.description))
     if device.spec.dead.cells or device.spec.dead.couplers:
-        facts.append(("dead", f"{len(device.spec.dead.cells)} cells, {len(device.spec.dead.couplers)} couplers"))
+        facts.append(
+            ("dead", f"{len(device.spec.dead.cells)} cells, {len(device.spec.dead.couplers)} couplers")
+        )
     measured = [k for k, v in vars(device.calibration).items() if v is not None]
     facts.append(("calibration", ", ".join(measured) if measured else "nominal values"))
     return facts

@@ -30,7 +30,9 @@ class Graph:
     edges: list[tuple[str, str, Attributes]] = field(default_factory=list)
 
 
-def draw(program: Program, path: Path, what: str = "chip", job: str | None = None, colour: str = "chain") -> None:
+def draw(
+    program: Program, path: Path, what: str = "chip", job: str | None = None, colour: str = "chain"
+) -> None:
     """Write the drawing (`.svg`, `.png`) or the graph (`.dot`, `.graphml`) of a program's `chip` or `model`.
 
     `job` picks one by name (the first); `colour` is what the chip's cells are coloured by: chain, value or error. Raises E0650
@@ -45,7 +47,9 @@ def draw(program: Program, path: Path, what: str = "chip", job: str | None = Non
         text = dot(graph) if ending == ".dot" else graphml(graph)
         write_whole(path, text.encode())
         return
-    picture = draw_model(program.source, 900.0) if what == "model" else _chip(program, _job(program, job), colour)
+    picture = (
+        draw_model(program.source, 900.0) if what == "model" else _chip(program, _job(program, job), colour)
+    )
     write_whole(path, picture.png() if ending == ".png" else picture.svg(standalone=True).encode())
 
 
@@ -54,7 +58,8 @@ def _job(program: Program, name: str | None) -> Job:
     if not names:
         fail("E0652", "the program has no job: every variable is given", help="--what model draws the model")
     if name is not None and name not in names:
-        fail("E0652", f"the program has no job `{name}`", help=did_you_mean(name, names) or "its jobs are " + ", ".join(names[:12]))
+        near = did_you_mean(name, names) or "its jobs are " + ", ".join(names[:12])
+        fail("E0652", f"the program has no job `{name}`", help=near)
     return program.jobs[names.index(name) if name is not None else 0]
 
 
@@ -109,7 +114,9 @@ def chip_graph(program: Program, job: Job) -> Graph:
         graph.nodes[f"cell {c}"] = {"state": "idle" if alive[c] else "dead", "x": x, "y": y}
     at = [f"cell {c}" for c in codes.cell.tolist()]
     for p, name in enumerate(at):
-        graph.nodes.setdefault(name, {"x": float(board.place[p, 0]), "y": float(board.place[p, 1])} if not alive.size else {})
+        graph.nodes.setdefault(
+            name, {"x": float(board.place[p, 0]), "y": float(board.place[p, 1])} if not alive.size else {}
+        )
         graph.nodes[name] |= {
             "state": "used",
             "carries": board.name[p],

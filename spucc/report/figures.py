@@ -37,7 +37,13 @@ def draw_ledger(entries: Sequence[LedgerEntry], width: float = 640.0) -> Picture
     step = (width - left - 12) / len(known)
     for r, (key, title, floor) in enumerate(FIGURES):
         y0 = top + r * (row + gap)
-        _waterfall(picture, [float(getattr(e, key)) for e in known], known, (key, title, floor), (left, y0, step, row))
+        _waterfall(
+            picture,
+            [float(getattr(e, key)) for e in known],
+            known,
+            (key, title, floor),
+            (left, y0, step, row),
+        )
     base = top + len(FIGURES) * (row + gap) - gap + 10
     for k, e in enumerate(known):
         x = left + (k + 0.5) * step
@@ -99,7 +105,10 @@ def _waterfall(
 
 
 def draw_marginals(
-    names: Sequence[str], asked: tuple[FloatArray, FloatArray], made: tuple[FloatArray, FloatArray], width: float = 640.0
+    names: Sequence[str],
+    asked: tuple[FloatArray, FloatArray],
+    made: tuple[FloatArray, FloatArray],
+    width: float = 640.0,
 ) -> Picture:
     """Mean and one and two standard deviations of each coordinate: what was asked as a bar, what is made as a line over it.
     Of more than 48 coordinates the errors alone, coordinate by coordinate."""
@@ -121,7 +130,9 @@ def draw_marginals(
         picture.line((x(tick), 20), (x(tick), 24 + row * n), "#dde3ea", 0.8, name="grid")
         picture.word((x(tick), 36 + row * n), f"{tick:g}", 9, GREY, name="note")
     picture.word((width - right + 12, 12), "sd off by", 9, GREY, anchor="start", name="note")
-    picture.word((left, 12), "bar: asked, mean ± 1 and 2 sd; line: made", 9, GREY, anchor="start", name="note")
+    picture.word(
+        (left, 12), "bar: asked, mean ± 1 and 2 sd; line: made", 9, GREY, anchor="start", name="note"
+    )
     for k in range(n):
         y = 24 + row * (k + 0.5)
         size = min(10.5, 170.0 / max(len(names[k]), 1))
@@ -129,16 +140,29 @@ def draw_marginals(
         title = f"{names[k]}: mean {m[k]:.6g} asked, {m2[k]:.6g} made; sd {s[k]:.6g} asked, {s2[k]:.6g} made"
         data: dict[str, str | int | float] = {"k": k}
         picture.word((left - 8, y + 3.5), names[k], size, anchor="end", name="row", data=data)
-        picture.box((x(m[k] - 2 * s[k]), y - 3), (4 * s[k] * scale, 6), "#c9dcec", name="asked2", title=title, data=data)
-        picture.box((x(m[k] - s[k]), y - 5), (2 * s[k] * scale, 10), "#8fb8d8", name="asked1", title=title, data=data)
-        picture.line((x(m2[k] - 2 * s2[k]), y), (x(m2[k] + 2 * s2[k]), y), LOSS, 1.2, name="made", title=title)
+        picture.box(
+            (x(m[k] - 2 * s[k]), y - 3),
+            (4 * s[k] * scale, 6),
+            "#c9dcec",
+            name="asked2",
+            title=title,
+            data=data,
+        )
+        picture.box(
+            (x(m[k] - s[k]), y - 5), (2 * s[k] * scale, 10), "#8fb8d8", name="asked1", title=title, data=data
+        )
+        picture.line(
+            (x(m2[k] - 2 * s2[k]), y), (x(m2[k] + 2 * s2[k]), y), LOSS, 1.2, name="made", title=title
+        )
         picture.line((x(m2[k] - s2[k]), y), (x(m2[k] + s2[k]), y), LOSS, 2.6, name="made", title=title)
         picture.line((x(m2[k]), y - 6), (x(m2[k]), y + 6), LOSS, 1.6, name="made", title=title)
         picture.word((width - right + 12, y + 3.5), f"{100 * off:+.2g} %", 9.5, anchor="start", name="value")
     return picture
 
 
-def draw_probabilities(names: Sequence[str], asked: FloatArray, made: FloatArray, width: float = 640.0) -> Picture:
+def draw_probabilities(
+    names: Sequence[str], asked: FloatArray, made: FloatArray, width: float = 640.0
+) -> Picture:
     """The probability of the upper value of each spin or bit: asked as a bar, made as a mark on it."""
     row, left, right = 22.0, 104.0, 92.0
     picture = Picture(width, 34 + row * len(names) + 22, "Probability of the upper value: asked and made")
@@ -147,22 +171,43 @@ def draw_probabilities(names: Sequence[str], asked: FloatArray, made: FloatArray
         x = left + wide * tick
         picture.line((x, 20), (x, 24 + row * len(names)), "#dde3ea", 0.8, name="grid")
         picture.word((x, 36 + row * len(names)), f"{tick:g}", 9, GREY, name="note")
-    picture.word((left, 12), "probability of the upper value; bar: asked, mark: made", 9, GREY, anchor="start", name="note")
+    picture.word(
+        (left, 12),
+        "probability of the upper value; bar: asked, mark: made",
+        9,
+        GREY,
+        anchor="start",
+        name="note",
+    )
     picture.word((width - right + 12, 12), "off by", 9, GREY, anchor="start", name="note")
     for k, name in enumerate(names):
         y = 24 + row * (k + 0.5)
         title = f"{name}: probability {asked[k]:.6g} asked, {made[k]:.6g} made"
         data: dict[str, str | int | float] = {"k": k}
-        picture.word((left - 8, y + 3.5), name, min(10.5, 170.0 / max(len(name), 1)), anchor="end", name="row", data=data)
-        picture.box((left, y - 6), (max(wide * asked[k], 0.5), 12), "#8fb8d8", name="asked1", title=title, data=data)
+        picture.word(
+            (left - 8, y + 3.5),
+            name,
+            min(10.5, 170.0 / max(len(name), 1)),
+            anchor="end",
+            name="row",
+            data=data,
+        )
+        picture.box(
+            (left, y - 6), (max(wide * asked[k], 0.5), 12), "#8fb8d8", name="asked1", title=title, data=data
+        )
         x = left + wide * made[k]
         picture.line((x, y - 8), (x, y + 8), LOSS, 2.4, name="made", title=title)
-        picture.word((width - right + 12, y + 3.5), f"{made[k] - asked[k]:+.2g}", 9.5, anchor="start", name="value")
+        picture.word(
+            (width - right + 12, y + 3.5), f"{made[k] - asked[k]:+.2g}", 9.5, anchor="start", name="value"
+        )
     return picture
 
 
 def draw_errors(
-    names: Sequence[str], asked: tuple[FloatArray, FloatArray], made: tuple[FloatArray, FloatArray], width: float
+    names: Sequence[str],
+    asked: tuple[FloatArray, FloatArray],
+    made: tuple[FloatArray, FloatArray],
+    width: float,
 ) -> Picture:
     """The error of each coordinate's standard deviation and mean, in the order of the source; thinned to 2,000."""
     (m, s), (m2, s2) = asked, made
@@ -183,9 +228,17 @@ def draw_errors(
             x = left + 6 + (width - left - 22) * k / max(len(names) - 1, 1)
             y = y0 + 12 + (row - 12) * (0.5 - 0.5 * float(values[k]) / (top or 1.0))
             picture.disc(
-                (x, y), 2.2, LOSS, name="dot", title=f"{names[k]}: {values[k]:+.3g}", data={"k": k}, opacity=0.8
+                (x, y),
+                2.2,
+                LOSS,
+                name="dot",
+                title=f"{names[k]}: {values[k]:+.3g}",
+                data={"k": k},
+                opacity=0.8,
             )
-    picture.word((width / 2, 292), f"{len(names)} coordinates in the order of the source", 9.5, GREY, name="note")
+    picture.word(
+        (width / 2, 292), f"{len(names)} coordinates in the order of the source", 9.5, GREY, name="note"
+    )
     return picture
 
 
@@ -258,9 +311,20 @@ def draw_poles(poles: FloatArray, width: float = 310.0) -> Picture:
     picture.word((8, 11), "imaginary part, 1/s", 9.5, GREY, anchor="start", name="note")
     slowest = float(poles[:, 0].max())
     for re, im in poles.tolist():
-        title = f"{_short(re)} ± {_short(abs(im))} i 1/s: forgets in {si(-1 / re, 's')}" if re < 0 else "does not settle"
+        title = (
+            f"{_short(re)} ± {_short(abs(im))} i 1/s: forgets in {si(-1 / re, 's')}"
+            if re < 0
+            else "does not settle"
+        )
         last = re >= slowest * (1 + 1e-9)
-        picture.disc(place(re, im), 4.0 if last else 3.0, LOSS if last else GAIN, name="pole", title=title, opacity=0.85)
+        picture.disc(
+            place(re, im),
+            4.0 if last else 3.0,
+            LOSS if last else GAIN,
+            name="pole",
+            title=title,
+            opacity=0.85,
+        )
     return picture
 
 
@@ -284,15 +348,21 @@ def draw_settling(schedule: Schedule, poles: FloatArray | None, width: float = 3
         _, y = place(0, 10.0**power)
         picture.line((left, y), (width - right, y), "#dde3ea", 0.8, name="grid")
         picture.word((left - 5, y + 3), f"1e{power}" if power else "1", 9, GREY, anchor="end", name="note")
-    times = np.linspace(0, end, 60)
-    picture.path(np.array([place(t, np.exp(-2 * slowest * t)) for t in times.tolist()]), GAIN, 2.0, name="curve")
-    for k, t in enumerate((schedule.settle, schedule.settle + schedule.interval, schedule.settle + 2 * schedule.interval)):
+    times = np.linspace(0, min(end, 3.5 * np.log(10) / slowest), 60)
+    picture.path(
+        np.array([place(t, np.exp(-2 * slowest * t)) for t in times.tolist()]), GAIN, 2.0, name="curve"
+    )
+    for k, t in enumerate(
+        (schedule.settle, schedule.settle + schedule.interval, schedule.settle + 2 * schedule.interval)
+    ):
         x, _ = place(t, 1.0)
         dash = () if k == 0 else (3.0, 3.0)
         title = f"draw {k + 1} after {si(t, 's')}"
         picture.line((x, top), (x, height - bottom), LOSS, 1.4, name="read", dash=dash, title=title)
     x, _ = place(schedule.settle, 1.0)
-    picture.word((x - 5, top + 10), f"settled, {si(schedule.settle, 's')}", 9.5, LOSS, anchor="end", name="read-word")
+    picture.word(
+        (x - 5, top + 10), f"settled, {si(schedule.settle, 's')}", 9.5, LOSS, anchor="end", name="read-word"
+    )
     for tick in _ticks(0, end, 3):
         x, _ = place(tick, 1.0)
         picture.word((x, height - bottom + 13), si(tick, "s"), 9, GREY, name="note")

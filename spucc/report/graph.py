@@ -7,7 +7,7 @@ import numpy as np
 from spucc.arrays import FloatArray, IntArray
 from spucc.energy import Domain, Energy
 from spucc.report.layout import LARGEST, places
-from spucc.report.picture import CATEGORIES, DIVERGING, INK, Picture, mix
+from spucc.report.picture import CATEGORIES, DIVERGING, INK, Picture, ink_on, mix
 from spucc.stages import edge_list
 
 MOST_EDGES = 12_000
@@ -58,14 +58,26 @@ def draw_model(energy: Energy, width: float = 640.0) -> Picture:
         title = names[k] + (" (observed)" if k in observed else "")
         _node(picture, at[k], radius, fill, variable.domain, k in observed, title, {"k": k})
         size = min(11.0, max(3.1 * radius / max(len(names[k]), 1), 1.2))
-        picture.word(at[k] + [0, 0.35 * size], names[k], size, "#ffffff", name="on-node")
+        picture.word(at[k] + [0, 0.35 * size], names[k], size, ink_on(fill), name="on-node")
     return picture
 
 
 def _node(
-    picture: Picture, at: FloatArray, radius: float, fill: str, domain: Domain, given: bool, title: str, data: dict[str, int]
+    picture: Picture,
+    at: FloatArray,
+    radius: float,
+    fill: str,
+    domain: Domain,
+    given: bool,
+    title: str,
+    data: dict[str, int],
 ) -> None:
-    look = {"stroke": INK if given else "#ffffff", "width": 2.0 if given else 1.0, "title": title, "data": data}
+    look = {
+        "stroke": INK if given else "#ffffff",
+        "width": 2.0 if given else 1.0,
+        "title": title,
+        "data": data,
+    }
     if domain is Domain.REAL:
         picture.disc(at, radius, fill, name="node", **look)
     else:
@@ -93,15 +105,22 @@ def _page(x: FloatArray, width: float) -> tuple[FloatArray, float, float]:
     low, high = x.min(axis=0), x.max(axis=0)
     extent = np.maximum(high - low, 1e-9)
     margin, tallest = 34.0, 0.8 * width
-    scale = min((width - 2 * margin) / extent[0], (tallest - 2 * margin) / extent[1], 110.0 if n > 1 else 1.0)
+    closest = _apart(x)
+    scale = min((width - 2 * margin) / extent[0], (tallest - 2 * margin) / extent[1], 110.0 / closest)
     height = max(float(scale * extent[1]) + 2 * margin, 90.0)
     at = (x - low) * scale + [(width - scale * extent[0]) / 2, (height - scale * extent[1]) / 2]
     if n == 1:
         return at, 70.0, height
+    return at, float(scale * closest), height
+
+
+def _apart(x: FloatArray) -> float:
+    """How far apart neighbours are, but for the closest tenth."""
     from scipy.spatial import cKDTree
 
-    apart = cKDTree(at).query(at, k=2)[0][:, 1]
-    return at, float(np.quantile(apart, 0.1)), height
+    if len(x) < 2:
+        return 110.0
+    return max(float(np.quantile(cKDTree(x).query(x, k=2)[0][:, 1], 0.1)), 1e-9)
 
 
 def _of_variables(energy: Energy, width: float) -> Picture:
@@ -110,11 +129,15 @@ def _of_variables(energy: Energy, width: float) -> Picture:
     starts = np.array([v.start for v in variables])
     pairs, _ = edge_list(energy.quadratic.tocsr())
     owner = np.searchsorted(starts, pairs, side="right") - 1
-    between, counts = np.unique(owner, axis=0, return_counts=True) if len(pairs) else (owner, np.zeros(0, dtype=np.int64))
+    between, counts = (
+        np.unique(owner, axis=0, return_counts=True) if len(pairs) else (owner, np.zeros(0, dtype=np.int64))
+    )
     inside = {int(a): int(c) for (a, b), c in zip(between, counts) if a == b}
     across = [(int(a), int(b), int(c)) for (a, b), c in zip(between, counts) if a != b]
     n = len(variables)
-    picture = Picture(width, 420.0, f"The model: {energy.n} coordinates of {n} variables, {len(pairs)} couplings")
+    picture = Picture(
+        width, 420.0, f"The model: {energy.n} coordinates of {n} variables, {len(pairs)} couplings"
+    )
     if n > LARGEST:
         picture.word((width / 2, 40), f"{n} variables, {energy.n} coordinates, {len(pairs)} couplings", 13)
         picture.height = 70.0
@@ -131,7 +154,8 @@ def _of_variables(energy: Energy, width: float) -> Picture:
         title = f"{v.name}: {v.size} entries, {inside.get(k, 0)} couplings among them"
         _node(picture, at[k], radius, CATEGORIES[k % len(CATEGORIES)], v.domain, False, title, {"v": k})
         size = min(12.0, 3.1 * radius / max(len(v.name), 1))
-        picture.word(at[k] + [0, 0.35 * size], v.name, size, "#ffffff", name="on-node")
+        fill = CATEGORIES[k % len(CATEGORIES)]
+        picture.word(at[k] + [0, 0.35 * size], v.name, size, ink_on(fill), name="on-node")
         if n < 40:
             picture.word(at[k] + [0, radius + 12], f"{v.size} entries", 10, name="note")
     return picture

@@ -68,7 +68,7 @@ def _classical(distance: FloatArray) -> FloatArray:
 
 def _folded(x: FloatArray) -> FloatArray:
     """A drawing much longer than it is high, laid to and fro in rows as a snake lies."""
-    x = x - x.min(axis=0)
+    x = np.asarray(x - x.min(axis=0))
     length, height = x.max(axis=0)
     room = max(float(height), 1.0) * 1.6
     rows = int(np.sqrt(length / (1.8 * room)))

@@ -39,7 +39,7 @@ class Shelf:
         small = _blocks(matrix)
         side = len(small)
         flat = small[np.triu_indices(side)].astype("<f4").tobytes()
-        key = np.int64([n, side]).tobytes() + flat
+        key = np.array([n, side], dtype="<i8").tobytes() + flat
         if key not in self._known:
             self._known[key] = len(self.packed)
             text = base64.b64encode(flat).decode("ascii") if any(flat) else ""
@@ -52,10 +52,10 @@ def _blocks(matrix: FloatArray | sparse.csr_array) -> FloatArray:
     n = int(matrix.shape[0])
     block = -(-n // SIDE)
     if block <= 1:
-        return matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
+        return np.asarray(matrix.toarray() if isinstance(matrix, sparse.csr_array) else matrix)
     side = -(-n // block)
     out = np.zeros((side, side))
-    if sparse.issparse(matrix):
+    if isinstance(matrix, sparse.csr_array):
         coo = sparse.coo_array(matrix)
         at, values = (coo.row // block) * side + coo.col // block, coo.data
     else:

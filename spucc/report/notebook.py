@@ -12,7 +12,10 @@ from spucc.results import Result
 from spucc.stages import LedgerEntry, Program, State
 
 # Notebooks may be dark: what is drawn for a white page brings its page along.
-_FRAME = "background:#fff;color:#1d2733;border:1px solid #d9dfe6;border-radius:8px;padding:10px 14px;max-width:680px;font-family:system-ui,sans-serif;font-size:13px"
+_FRAME = (
+    "background:#fff;color:#1d2733;border:1px solid #d9dfe6;border-radius:8px;padding:10px 14px;max-width:680px;"
+    "font-family:system-ui,sans-serif;font-size:13px"
+)
 
 
 def program_html(program: Program) -> str:
@@ -51,12 +54,19 @@ def _ledger(entries: Sequence[LedgerEntry]) -> str:
     last = {e.job: e for e in entries}
     if not last:
         return ""
-    head = "".join(f'<th style="text-align:left">{t}</th>' for t in ("job", "KL, nats a variable", "sd", "mean", "corr", "basis"))
+    head = "".join(
+        f'<th style="text-align:left">{t}</th>'
+        for t in ("job", "KL, nats a variable", "sd", "mean", "corr", "basis")
+    )
     rows = "".join(
         "<tr>"
         + "".join(
             f'<td style="text-align:left">{escape(t)}</td>'
-            for t in (e.job, *(f"{v:.2g}" for v in (e.kl_forward, e.sd_error, e.mean_error, e.correlation_error)), e.basis)
+            for t in (
+                e.job,
+                *(f"{v:.2g}" for v in (e.kl_forward, e.sd_error, e.mean_error, e.correlation_error)),
+                e.basis,
+            )
         )
         + "</tr>"
         for e in list(last.values())[:8]

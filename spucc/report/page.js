@@ -131,7 +131,7 @@ function drawMaps() {
       const ramp = el("i"); ramp.style.background = `linear-gradient(90deg,${diverging().join(",")})`;
       fig.append(el("div", { className: "scale" }, size ? sci(-size) : "", ramp, size ? sci(size) : "no error"));
       panels.push({ canvas, m, size: size || 1, labels, value: $("figcaption .dim", fig) });
-    } else fig.append(el("div", { className: "scale", textContent: "not known" }));
+    } else fig.append(el("div", { className: "scale", textContent: S.kind === "cells" && S.step <= D.whole + 1 ? "no cells yet" : "not known" }));
     box.append(fig);
   }
   panels.forEach(listen); paintMaps();
@@ -199,7 +199,7 @@ function listen(p) {
   };
   canvas.addEventListener("keydown", (ev) => {
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[ev.key];
-    if (move) { const at = View.at ?? [-.5 / s, -.5 / s].map((x, k) => x + (move[k] ? 0 : 1 / s)); View.at = at.map((f, k) => Math.min(Math.max(f + move[k] / s, .5 / s), 1 - .5 / s)); say(); }
+    if (move) { View.at = View.at ? View.at.map((f, k) => Math.min(Math.max(f + move[k] / s, .5 / s), 1 - .5 / s)) : [.5 / s, .5 / s]; say(); }
     else if (ev.key === "+" || ev.key === "=") zoom(1 / 1.4, View.at ?? [.5, .5]);
     else if (ev.key === "-") zoom(1.4, View.at ?? [.5, .5]);
     else if (ev.key === "0") Object.assign(View, { x: 0, y: 0, size: 1 });
@@ -259,7 +259,7 @@ function paintChip() {
   for (const e of $$(".cell", svg)) {
     const c = cells[+e.dataset.p], fill = S.colour === "chain" ? D.colours.categories[c.h] : mix(D.colours.sequential, S.colour === "value" ? c.v : c.e);
     e.setAttribute("fill", fill);
-    const label = e.nextElementSibling; if (label?.classList.contains("on-cell")) label.style.setProperty("--lab", ink(fill));
+    const label = e.nextElementSibling; if (label?.classList.contains("on-cell")) label.setAttribute("fill", ink(fill));
   }
   const ramp = D.colours.diverging, legend = $("#chip-legend"), sw = (kind, colour, text) => { const i = el("i", { className: "sw " + kind }); i.style.background = colour; return el("span", {}, i, text); };
   legend.textContent = "";

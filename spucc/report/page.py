@@ -30,7 +30,14 @@ from spucc.report.content import (
     provenance_facts,
     schedule_facts,
 )
-from spucc.report.figures import draw_ledger, draw_marginals, draw_poles, draw_probabilities, draw_settling, poles_of
+from spucc.report.figures import (
+    draw_ledger,
+    draw_marginals,
+    draw_poles,
+    draw_probabilities,
+    draw_settling,
+    poles_of,
+)
 from spucc.report.graph import draw_model
 from spucc.report.picture import CATEGORIES, DIVERGING, SEQUENTIAL
 from spucc.stages import Configuration, Program
@@ -100,7 +107,8 @@ def _job_choice(content: Content) -> str:
     if total < 2:
         return ""
     options = "".join(
-        f'<option value="{k}">{escape(v.job.name)} ({v.job.target.n})</option>' for k, v in enumerate(content.jobs)
+        f'<option value="{k}">{escape(v.job.name)} ({v.job.target.n})</option>'
+        for k, v in enumerate(content.jobs)
     )
     more = f" the first {MOST_JOBS} of {total}" if total > MOST_JOBS else ""
     return f'<label for="job">Job{more} <select id="job">{options}</select></label>'
@@ -111,18 +119,26 @@ def _each(content: Content, kind: str, draw: Callable[[JobView], str]) -> str:
     if not content.jobs:
         return '<p class="dim">Nothing is left to run: every variable is given.</p>'
     reach = (
-        ' tabindex="0" role="application" aria-label="The chip; arrow keys select a neighbour"' if kind == "view" else ""
+        ' tabindex="0" role="application" aria-label="The chip; arrow keys select a neighbour"'
+        if kind == "view"
+        else ""
     )
     return "".join(
         f'<div class="{kind} job" data-job="{k}"{reach}{" hidden" if k else ""}>{draw(v)}</div>'
         for k, v in enumerate(content.jobs)
-    ) + ('<p class="dim" id="unplaced" hidden>At this pass nothing has a place yet.</p>' if kind == "view" else "")
+    ) + (
+        '<p class="dim" id="unplaced" hidden>At this pass nothing has a place yet.</p>'
+        if kind == "view"
+        else ""
+    )
 
 
 def _chip(view: JobView) -> str:
     if view.board is None:
         return '<p class="dim">The job is not compiled to the end, so nothing is on the chip.</p>'
-    return draw_chip(view.board).svg()
+    members = view.board.codes.members
+    note = f'<p class="dim">Settings are those of the first of {members} members.</p>' if members > 1 else ""
+    return draw_chip(view.board).svg() + note
 
 
 def _model_legend(program: Program) -> str:

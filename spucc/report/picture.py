@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,9 @@ DIVERGING = ("#08519c", "#5c9bd1", "#f4f4f2", "#ec9a4d", "#a63603")
 """Negative, zero, positive."""
 
 INK, FAINT, PAPER = "#1d2733", "#c4ccd6", "#ffffff"
+
+
+Point = Sequence[float] | FloatArray
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Picture:
     label: str
     shapes: list[Shape] = field(default_factory=list)
 
-    def line(self, a: Sequence[float], b: Sequence[float], stroke: str = INK, width: float = 1.0, **more: object) -> None:
+    def line(self, a: Point, b: Point, stroke: str = INK, width: float = 1.0, **more: object) -> None:
         self._add("line", [a, b], stroke=stroke, width=width, **more)
 
     def lines(self, points: FloatArray, stroke: str = INK, width: float = 1.0, **more: object) -> None:
@@ -82,13 +86,13 @@ class Picture:
     def path(self, points: FloatArray, stroke: str = INK, width: float = 1.0, **more: object) -> None:
         self._add("path", points, stroke=stroke, width=width, **more)
 
-    def disc(self, at: Sequence[float], radius: float, fill: str = INK, **more: object) -> None:
+    def disc(self, at: Point, radius: float, fill: str = INK, **more: object) -> None:
         self._add("disc", [at], fill=fill, radius=radius, **more)
 
-    def box(self, at: Sequence[float], size: Sequence[float], fill: str = INK, **more: object) -> None:
+    def box(self, at: Point, size: Point, fill: str = INK, **more: object) -> None:
         self._add("box", [at, size], fill=fill, **more)
 
-    def word(self, at: Sequence[float], text: str, size: float = 11.0, fill: str = INK, **more: object) -> None:
+    def word(self, at: Point, text: str, size: float = 11.0, fill: str = INK, **more: object) -> None:
         self._add("word", [at], text=text, size=size, fill=fill, **more)
 
     def _add(self, kind: str, points: object, **more: object) -> None:
@@ -136,6 +140,13 @@ def mix(colours: Sequence[str], share: float) -> str:
     return "#" + "".join(f"{round(v):02x}" for v in a + (at - k) * (b - a))
 
 
+def ink_on(fill: str) -> str:
+    """Ink that is read on a fill (WCAG's relative luminance)."""
+    channels = np.array([int(fill[c : c + 2], 16) for c in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "#10151c" if float(linear @ [0.2126, 0.7152, 0.0722]) > 0.2 else "#ffffff"
+
+
 def _n(x: float) -> str:
     """A coordinate to a hundredth, without what need not be written."""
     text = f"{x:.2f}".rstrip("0").rstrip(".")
@@ -175,19 +186,19 @@ def _element(s: Shape) -> str:
     return f"<text {at}{look}>{inner}{escape(s.text)}</text>"
 
 
-def _paint(axes: object, s: Shape, order: int) -> None:
+def _paint(axes: Any, s: Shape, order: int) -> None:
     """One shape on matplotlib's axes, whose unit is a point of 1/72 inch as the pictures' is."""
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
     from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 
-    add = axes.add_artist  # type: ignore[attr-defined]
+    add = axes.add_artist
     x, y = s.points[:, 0], s.points[:, 1]
-    edge = {"edgecolor": s.stroke, "linewidth": s.width, "facecolor": s.fill}
-    common = {"zorder": order, "alpha": s.opacity}
-    dash = (0, s.dash) if s.dash else "-"
+    edge: dict[str, Any] = {"edgecolor": s.stroke, "linewidth": s.width, "facecolor": s.fill}
+    common: dict[str, Any] = {"zorder": order, "alpha": s.opacity}
+    dash: Any = (0, s.dash) if s.dash else "-"
     if s.kind == "lines":
-        add(LineCollection(s.points.reshape(-1, 2, 2), colors=s.stroke, linewidths=s.width, **common))
+        add(LineCollection(list(s.points.reshape(-1, 2, 2)), colors=s.stroke, linewidths=s.width, **common))
     elif s.kind in ("line", "path"):
         if s.fill != "none":
             add(Polygon(s.points, closed=False, **edge, **common))
@@ -197,14 +208,23 @@ def _paint(axes: object, s: Shape, order: int) -> None:
         add(Circle((x[0], y[0]), s.radius, **edge, **common))
     elif s.kind == "box":
         style = f"round,pad=0,rounding_size={s.radius}"
-        shape = FancyBboxPatch((x[0], y[0]), x[1], y[1], boxstyle=style, mutation_scale=1) if s.radius else (
-            Rectangle((x[0], y[0]), x[1], y[1])
+        shape = (
+            FancyBboxPatch((x[0], y[0]), x[1], y[1], boxstyle=style, mutation_scale=1)
+            if s.radius
+            else (Rectangle((x[0], y[0]), x[1], y[1]))
         )
         shape.set(**edge, **common)
         add(shape)
     else:
         side = {"start": "left", "middle": "center", "end": "right"}[s.anchor]
         # A dollar sign in a name is no mathematics.
-        axes.text(  # type: ignore[attr-defined]
-            x[0], y[0], s.text.replace("$", r"\$"), fontsize=s.size, color=s.fill, ha=side, va="baseline", **common
+        axes.text(
+            x[0],
+            y[0],
+            s.text.replace("$", r"\$"),
+            fontsize=s.size,
+            color=s.fill,
+            ha=side,
+            va="baseline",
+            **common,
         )
