@@ -153,6 +153,10 @@ def compile_command(program: str, **options: Any) -> None:
     quiet = emit is not None and output is None
     if not quiet:
         click.echo(ledger_table(state, timer))
+        if state.stage is Stage.PROGRAM:
+            from spucc.energy_ledger import energy_ledger, energy_line
+
+            click.echo(energy_line(energy_ledger(program_of(state, pipeline))))
     if options["time_passes"]:
         click.echo(columns(["pass", "CPU s"], [[n, f"{s:.4f}"] for n, s in timer.seconds.items()]), err=True)
     if state.stage is Stage.PROGRAM and options["tolerance"] is not None:

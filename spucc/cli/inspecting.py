@@ -39,7 +39,14 @@ def inspect_command(file: str, whole: bool) -> None:
     click.echo(columns(["variable", "domain", "shape", "declared at"], rows))
     if state.source.queries:
         click.echo(columns(["query", "asks for"], [[q.name, str(q.kind)] for q in state.source.queries]))
-    click.echo(ledger_table(read_program(file) if state.stage is Stage.PROGRAM else state))
+    if state.stage is not Stage.PROGRAM:
+        click.echo(ledger_table(state))
+        return
+    from spucc.energy_ledger import energy_ledger, energy_table
+
+    finished = read_program(file)
+    click.echo(ledger_table(finished))
+    click.echo(energy_table(energy_ledger(finished)))
 
 
 def _inspect_result(path: Path) -> None:

@@ -73,7 +73,8 @@ def test_a_double_well_follows_its_fokker_planck_equation() -> None:
 
 
 def test_paths_read_linear_forms_and_observed_variables() -> None:
-    text = "var x: real[3] ~ double_well(-1, 1)\nobserve x[1] = 0.5\nenergy -x[0] * x[1]\nquery p = trajectory(x[0] + 2 * x[1], 0.1)"
+    text = "var x: real[3] ~ double_well(-1, 1)\nobserve x[1] = 0.5\nenergy -x[0] * x[1]\n"
+    text += "query p = trajectory(x[0] + 2 * x[1], 0.1)"
     found = compile_program(text, target="langevin-ideal").run(samples=40, chains=4).answer("p")
     assert found.value.shape == (4, 10)
     assert np.abs(found.value - 1.0).max() < 2.5

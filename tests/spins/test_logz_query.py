@@ -67,5 +67,5 @@ def test_a_wide_lattice_within_its_error() -> None:
 def test_quartic_and_mixed_programs_are_refused() -> None:
     with pytest.raises(SpuccError, match="E0420"):
         ask("var x: real[2] ~ double_well(-1, 1)", "langevin-ideal")
-    with pytest.raises(SpuccError, match="E0420.*real variables too"):
+    with pytest.raises(SpuccError, match=r"E0420.*real variables too"):
         ask("var x: real ~ normal(0, 1)\nvar s: spin\nenergy x * s")
