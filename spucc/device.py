@@ -124,7 +124,8 @@ class Strays(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The injected noise: 0 update interval [s] is white; `hold` is `held` or `linear`; `temperature_tolerance` the
-    relative standard deviation of a cell's noise power."""
+    relative standard deviation of a cell's noise power, `drift` that of the slow wandering of all of it together (a
+    fraction, over periods from a second to an hour)."""
 
     update_interval: NonNegative = 0.0
     hold: str = "held"
