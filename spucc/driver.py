@@ -110,9 +110,14 @@ def with_queries(energy: Energy) -> Energy:
 
 
 def start(energy: Energy, device: Device, provenance: Provenance | None = None) -> State:
-    """The state that the first pass takes. Raises E0493 for queries that are not served and E0494 for an empty model."""
+    """The state that the first pass takes. Raises E0493 for queries that are not served, E0494 for an empty model,
+    E0515 and E0516 for real variables beside spins."""
     energy = with_queries(energy)
     check_queries(energy, device)
+    if energy.domains[0].size and (energy.domains[1].size or energy.domains[2].size):
+        from spucc.mixed import refuse_mixed
+
+        refuse_mixed(energy, device)
     if not energy.queries:
         fail(
             "E0494",

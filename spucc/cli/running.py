@@ -42,6 +42,9 @@ def run_command(program: str, **options: Any) -> None:
         )
     if options["resume"] and not streamed:
         raise click.UsageError("--resume goes on with a file that `-o FILE.nc` names")
+    if not program.endswith(".spuc") and "+" in options["target"].partition("{")[0]:
+        _run_mixed(program, **options)
+        return
     compiled = load_or_compile(program, **options)
     progress = Progress()
     common: dict[str, Any] = {
@@ -80,6 +83,42 @@ def run_command(program: str, **options: Any) -> None:
             f"interrupted: kept the {kept} draws so far" + (f" in {output}" if output else "") + way, err=True
         )
         raise click.exceptions.Exit(130)
+
+
+def _run_mixed(program: str, **options: Any) -> None:
+    """A target `real+spins`: both parts of a mixed model, each on its own device."""
+    from spucc.cli.options import split_data
+    from spucc.cli.report import report, sources
+    from spucc.driver import elaborated
+    from spucc.mixed import compile_mixed
+
+    taken = [o for o in ("resume", "rel_error", "backend", "passes", "tolerance", "bits") if options.get(o)]
+    if taken:
+        raise click.UsageError(f"--{taken[0].replace('_', '-')} does not go with two devices")
+    targets = options["target"].split("+")
+    if len(targets) != 2:
+        raise click.UsageError("write two devices, `--target real+spins`, such as resistive-64+ideal-spin")
+    values, files = split_data(options["data"])
+    model = elaborated(
+        Path(program), data=values, files=files, allow_paths=options["allow_paths"], sources=sources()
+    )
+    if model.warnings:
+        report(model.warnings)
+    mixed = compile_mixed(
+        model.energy, *targets, provenance=model.provenance, optimize=options.get("optimize", 1)
+    )
+    progress = Progress()
+    plan = {"samples": options["samples"] or 4000, "chains": options["chains"], "seed": options["seed"]}
+    try:
+        result = mixed.run(mode=options["mode"], progress=progress, **plan)
+    finally:
+        progress.close()
+    if options["output"] is not None:
+        result.save(options["output"])
+    if not options["quiet"]:
+        click.echo(result.table())
+        for part in (mixed.gaussian, mixed.spins):
+            click.echo(statement(part, {**result.provenance, "seed": options["seed"]}))
 
 
 def statement(program: Program, provenance: Any) -> str:
