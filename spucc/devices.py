@@ -271,12 +271,14 @@ def _device(table: dict[str, Any], file: tuple[str, str], folder: Path | None) -
     spec = check_device(table, file[1], file[0])
     try:
         topology = build(spec.topology, folder)
-        calibration = _calibration(spec, topology, folder)
-        _check_dead(spec, topology)
+        device = Device(spec, topology)
+        if spec.calibration is not None:
+            device = calibrated(device, beside(folder, spec.calibration, "calibration"))
+        _check_dead(device.spec, topology)
     except SpuccError as error:
         span = _line_span("topology", file[1], file[0])
         raise SpuccError([d if d.span else replace(d, span=span) for d in error.diagnostics]) from None
-    return Device(spec, topology, calibration)
+    return device
 
 
 def _check_dead(spec: DeviceSpec, topology: Topology) -> None:
@@ -305,11 +307,10 @@ def _check_dead(spec: DeviceSpec, topology: Topology) -> None:
             )
 
 
-def _calibration(spec: DeviceSpec, topology: Topology, folder: Path | None) -> Calibration:
-    """The tables of the file that `calibration` names (`.npz` or `.json`), each of its proper shape."""
-    if spec.calibration is None:
-        return Calibration()
-    path = beside(folder, spec.calibration, "calibration")
+def calibrated(device: Device, path: Path) -> Device:
+    """The device with what was measured of it: tables of `Calibration` in an `.npz` or `.json`, each of its proper shape, and
+    `dead_cells` [k] and `dead_couplers` [k, 2]. Raises E0506 for a file that cannot be used."""
+    spec, topology = device.spec, device.topology
     cells, couplers = topology.nodes or 0, topology.edges.shape[0]
     shapes: dict[str, tuple[int, ...]] = {
         **dict.fromkeys(("resistance", "inductance", "series_resistance", "stray_ground"), (cells,)),
@@ -319,22 +320,34 @@ def _calibration(spec: DeviceSpec, topology: Topology, folder: Path | None) -> C
     }
     tables = read_arrays(path)
     for name, values in tables.items():
-        if name not in shapes:
-            near = did_you_mean(name, shapes) or f"it may hold {', '.join(shapes)}"
+        dead = name in ("dead_cells", "dead_couplers")
+        if name not in shapes and not dead:
+            near = did_you_mean(name, shapes) or f"it may hold {', '.join(shapes)}, dead_cells, dead_couplers"
             fail("E0506", f"`{path.name}` holds an unknown table `{name}`", help=near)
-        if values.shape != shapes[name]:
+        wanted = (len(values), 2)[: 1 + (name == "dead_couplers")] if dead else shapes[name]
+        if values.shape != wanted and not (dead and values.size == 0):
             fail(
                 "E0506",
                 f"`{name}` in `{path.name}` has the shape {values.shape}",
-                help=f"it has to be {shapes[name]}",
+                help=f"it has to be {wanted}",
             )
-        if not np.issubdtype(values.dtype, np.number) or not (np.isfinite(values) & (values >= 0)).all():
+        kind = np.integer if dead and values.size else np.number
+        if not np.issubdtype(values.dtype, kind) or not (np.isfinite(values) & (values >= 0)).all():
             fail(
                 "E0506",
-                f"`{name}` in `{path.name}` holds values that are not finite and ≥ 0",
+                f"`{name}` in `{path.name}` holds values that are not {'numbers of cells' if dead else 'finite and ≥ 0'}",
                 help="measure them again",
             )
-    return Calibration(**{name: frozen(values) for name, values in tables.items()})
+    gone = [np.asarray(tables.pop(name, ()), dtype=np.int64) for name in ("dead_cells", "dead_couplers")]
+    measured = Calibration(**{name: frozen(values) for name, values in tables.items()})
+    found = replace(device, calibration=measured)
+    if not any(g.size for g in gone):
+        return found
+    found = found.without(
+        cells=gone[0].tolist(), couplers=[(int(i), int(j)) for i, j in gone[1].reshape(-1, 2)]
+    )
+    _check_dead(found.spec, topology)
+    return found
 
 
 def _faults(spec: DeviceSpec, table: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -34,6 +34,13 @@ STAGES = ("energy", "jobs", "couplings", "placed", "quantized", "program")
     help="Schedule as many draws as bring the covariance within this.",
 )
 @click.option(
+    "--tolerance-analysis",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Draw N boards from the tolerances of the parts and say how many serve.",
+)
+@click.option(
     "--report",
     "report_file",
     default=None,

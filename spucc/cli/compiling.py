@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from spucc.cli.options import split_data
 from spucc.cli.report import report, sources
@@ -47,12 +48,19 @@ class Printer(Observer):
 
 
 def load_state(
-    program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], target: str, bits: int | None
+    program: str,
+    data: tuple[str, ...],
+    allow_paths: tuple[str, ...],
+    target: str,
+    bits: int | None,
+    calibration: str | None = None,
 ) -> State:
     """The energy of a `.spu` program and the device, ready for the first pass."""
-    from spucc.devices import load_device
+    from spucc.devices import calibrated, load_device
 
     device = load_device(target if bits is None else with_bits(target, bits))
+    if calibration is not None:
+        device = calibrated(device, Path(calibration))
     values, files = split_data(data)
     model = elaborated(Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources())
     if model.warnings:
@@ -90,7 +98,12 @@ def compile_to_state(program: str, observers: Sequence[Observer], **options: Any
         state = read_state(options["start_from"])
     else:
         state = load_state(
-            program, options["data"], options["allow_paths"], options["target"], options.get("bits")
+            program,
+            options["data"],
+            options["allow_paths"],
+            options["target"],
+            options.get("bits"),
+            options.get("calibration"),
         )
     pipeline = adjusted(options["passes"] or default_passes(state.device), options)
     steps = parse_passes(pipeline, registry())
@@ -161,6 +174,11 @@ def compile_command(program: str, **options: Any) -> None:
         click.echo(columns(["pass", "CPU s"], [[n, f"{s:.4f}"] for n, s in timer.seconds.items()]), err=True)
     if state.stage is Stage.PROGRAM and options["tolerance"] is not None:
         check_tolerance(state.ledger, options["tolerance"])
+    if options["tolerance_analysis"] is not None and state.stage is Stage.PROGRAM:
+        click.echo(
+            yield_table(state, options["tolerance_analysis"], options["tolerance"], options["seed"]),
+            err=quiet,
+        )
     if emit == "spice":
         from spucc.targets import emit_spice
 
@@ -242,6 +260,26 @@ def ledger_table(state: State | Program, timer: Timer | None = None) -> str:
     plain = columns(header[:-1], [r[:-1] for r in rows]).splitlines()
     width = max(len(line) for line in plain)
     return "\n".join(f"{line:<{width}}  {r[-1]}".rstrip() for line, r in zip(plain, [header, *rows]))
+
+
+USUAL_TOLERANCE = 0.02
+"""The error of a board that counts as serving when `--tolerance` does not say."""
+
+
+def yield_table(state: State, boards: int, tolerance: float | None, seed: int) -> str:
+    """For every job: how many of `boards` drawn boards serve, and how far off they are."""
+    from spucc.tolerance import tolerance_analysis
+
+    limit = USUAL_TOLERANCE if tolerance is None else tolerance
+    rows = []
+    for k, job in enumerate(state.jobs):
+        found = tolerance_analysis(job, state.device, boards, Context(seed=seed).rng(0x701, k))
+        low, middle, high = (f"{100 * q:.2g} %" for q in found.quantiles())
+        rows.append(
+            [job.name, f"{100 * found.share(limit):.3g} %", low, middle, high, f"{np.median(found.kl):.1e}"]
+        )
+    title = f"{boards} boards with parts drawn from their tolerances; within {limit:g} of every sd and mean:"
+    return f"{title}\n" + columns(["job", "boards", "sd off: 5 %", "median", "95 %", "KL/variable"], rows)
 
 
 def opt_command(file: str, passes: str, seed: int, optimize: int, output: str | None) -> None:

@@ -40,6 +40,12 @@ def compile_options(f: F) -> F:
             "--target", "-t", default="ideal", show_default=True, help="A device: a name, or a TOML file."
         ),
         click.option(
+            "--calibration",
+            default=None,
+            metavar="FILE",
+            help="What was measured of the device's parts (.npz, .json).",
+        ),
+        click.option(
             "--passes", "-p", default=None, metavar="PIPELINE", help='Instead of the default: "a,b{x=1},c".'
         ),
         click.option(
