@@ -57,8 +57,29 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
     programmed = np.clip(programmed, -top_c, top_c)
     theta_unit = spec.circuit.resistance * spec.circuit.capacitance
     low, high = spec.circuit.theta_min / theta_unit, spec.circuit.theta_max / theta_unit
-    scale = _noise_scale(job, placed, device, d, k, low, high)
-    bias = placed.bias * d * np.sqrt(scale)
+    potential, mean = placed.bias, np.zeros(placed.n)
+    notes: tuple[str, ...] = ()
+    limit, worst = _largest_scale(placed.bias, device, d, k)
+    if limit < low and placed.bias.any():
+        # Without the bias currents the cells swing about zero, and the host adds the mean.
+        mean = np.asarray(_covariance(k) @ placed.bias)
+        potential, notes = (
+            np.zeros(placed.n),
+            ("bias currents would leave the ranges: the mean is added at the read-out",),
+        )
+        limit, worst = _largest_scale(potential, device, d, k)
+    if limit < low:
+        at = int(placed.coordinate[worst])
+        name = f"`{job.target.label(at)}`" if at >= 0 else "a hidden cell"
+        fail(
+            "E0531",
+            f"on `{device.name}` the voltage of {name} leaves its range even with the least noise",
+            help="a device with a larger full scale",
+        )
+    scale = float(min(limit, high))
+    # A scale of exactly 1 marks values without units (`Placed.dimensionless`).
+    scale = float(np.nextafter(scale, 0.0)) if scale == 1.0 else scale
+    bias = potential * d * np.sqrt(scale)
     result = Placed(
         placed.family,
         placed.domain,
@@ -73,7 +94,7 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
         placed.role,
         placed.quartic,
     )
-    return Outcome(result, Affine.diagonal(d / np.sqrt(scale)))
+    return Outcome(result, Affine.diagonal(d / np.sqrt(scale), mean), notes)
 
 
 def jacobi_scale(k: sparse.csr_array, ground_top: FloatArray, coupling_top: float) -> FloatArray:
@@ -98,26 +119,20 @@ def jacobi_scale(k: sparse.csr_array, ground_top: FloatArray, coupling_top: floa
     return np.asarray(d * np.exp(-result.x))
 
 
-def _noise_scale(
-    job: Job, placed: Placed, device: Device, d: FloatArray, k: sparse.csr_array, low: float, high: float
-) -> float:
-    """The largest noise scale that keeps four standard deviations and the mean on scale, and bias currents in range."""
+def _covariance(k: sparse.csr_array) -> FloatArray:
+    """K⁻¹ [n, n]; for more than 2000 cells only the inverse of its diagonal."""
+    return inverse(k.toarray()) if k.shape[0] <= 2000 else np.diag(1.0 / k.diagonal())
+
+
+def _largest_scale(bias: FloatArray, device: Device, d: FloatArray, k: sparse.csr_array) -> tuple[float, int]:
+    """The largest noise scale that keeps four standard deviations and the mean on scale, and bias currents in range; and the
+    cell that swings most."""
     spec = device.spec
     half = spec.adc.full_scale if np.isfinite(spec.adc.full_scale) else 4.0
-    sigma = inverse(k.toarray()) if k.shape[0] <= 2000 else np.diag(1.0 / k.diagonal())
-    mean = sigma @ placed.bias if placed.bias.any() else np.zeros(placed.n)
+    sigma = _covariance(k)
+    mean = sigma @ bias if bias.any() else np.zeros(bias.size)
     reach = (np.abs(mean) + 4 * np.sqrt(np.diagonal(sigma))) / d
     limit = (half / float(reach.max())) ** 2
-    if spec.bias is not None and placed.bias.any():
-        limit = min(limit, (spec.bias.max / float(np.abs(placed.bias * d).max())) ** 2)
-    if limit < low:
-        worst = int(placed.coordinate[int(np.argmax(reach))])
-        name = f"`{job.target.label(worst)}`" if worst >= 0 else "a hidden cell"
-        fail(
-            "E0531",
-            f"on `{device.name}` the voltage or bias current of {name} leaves its range even with the least noise",
-            help="a device with a larger full scale or bias range; or `realise` with the mean at the read-out",
-        )
-    scale = float(min(limit, high))
-    # A scale of exactly 1 marks values without units (`Placed.dimensionless`).
-    return float(np.nextafter(scale, 0.0)) if scale == 1.0 else scale
+    if spec.bias is not None and bias.any():
+        limit = min(limit, (spec.bias.max / float(np.abs(bias * d).max())) ** 2)
+    return limit, int(np.argmax(reach))

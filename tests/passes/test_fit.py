@@ -251,3 +251,16 @@ def test_dominant_scaling_leaves_weak_couplings_at_jacobis_scale() -> None:
     m = comparison.comparison(sparse.csr_array(np.array([[4.0, -1e-3, 0], [-1e-3, 1.0, 0], [0, 0, 9.0]])))
     np.testing.assert_allclose(comparison.dominant_scaling(m), [0.5, 1.0, 1 / 3], rtol=1e-2)
     assert linalg.eigvalsh(m.toarray())[0] > 0
+
+
+def test_means_that_no_bias_current_reaches_are_added_at_the_read_out() -> None:
+    """A mean of 10⁹ standard deviations: the cells swing about zero, and the law is still the model's."""
+    import spucc
+    from spucc.law import program_law
+
+    precision = np.array([[4.0, 1.0], [1.0, 2.0]])
+    program = spucc.compile(spucc.gaussian([1e9, -3e8], precision=precision), target="resistive-64")
+    law = program_law(program)
+    np.testing.assert_allclose(law.mean, [1e9, -3e8], rtol=1e-9)
+    np.testing.assert_allclose(law.covariance, np.linalg.inv(precision), rtol=0.02)
+    assert any("read-out" in note for step in program.jobs[0].steps for note in step.notes)
