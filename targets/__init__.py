@@ -36,6 +36,12 @@ def _pbit() -> Backend:
     return Pbit()
 
 
+def _tempering() -> Backend:
+    from spucc.targets.pbit import Pbit
+
+    return Pbit(name="tempering", tempering=True)
+
+
 def _langevin() -> Backend:
     from spucc.targets.nonlinear import Langevin
 
@@ -47,6 +53,7 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     "board-model": _board_model,
     "spice": _spice,
     "pbit": _pbit,
+    "tempering": _tempering,
     "langevin": _langevin,
 }
 

@@ -28,16 +28,19 @@ from spucc.spin_law import Sampler
 from spucc.stages import Configuration, Job, Quantized, edge_list
 from spucc.targets.spins.chains import Chains
 from spucc.targets.spins.model import SpinModel, spin_model
+from spucc.targets.spins.tempering import Ladders, ladder, rungs_for
 
 
 @dataclass(frozen=True)
 class Pbit:
     """Gibbs sweeps in compiled kernels. `method` is `heat-bath` or `metropolis`; `threads` sweep blocks of 64
-    chains."""
+    chains. With `tempering` a lattice that is too wide to be summed out is drawn by parallel tempering, each chain a ladder
+    of replicas up to ten times the temperature: the same law, for lattices where plain sweeps mix slowly."""
 
     method: str = "heat-bath"
     threads: int = 1
     name: str = "pbit"
+    tempering: bool = False
 
     def independent(self, job: Job, device: Device) -> bool:
         """Whether `independent` draws of the job are: the lattice is narrow enough to be summed out."""
@@ -52,12 +55,23 @@ class Pbit:
             if exact is not None:
                 yield from exact_draws(job, configuration, request, progress, exact)
                 return
-        runs = []
+        if self.tempering and request.mode is Mode.TRAJECTORY:
+            fail(
+                "E0728",
+                "parallel tempering is not what the device does in time",
+                help="leave out `--mode trajectory`, or choose `--backend pbit`",
+            )
+        runs: list[Any] = []
         for m in range(configuration.codes.members):
             model = cells(configuration.codes, m, device)
             key = (*seed_of(request.seed, job.name), m)
-            runs.append(Chains(model, request.chains, key, method=self.method, threads=self.threads))
-        yield from read(job, configuration, request, progress, [SpinRun(c) for c in runs])
+            if self.tempering:
+                betas = ladder(model, rungs_for(model.n))
+                runs.append(LadderRun(Ladders(model, betas, request.chains, key, threads=self.threads)))
+            else:
+                chains = Chains(model, request.chains, key, method=self.method, threads=self.threads)
+                runs.append(SpinRun(chains))
+        yield from read(job, configuration, request, progress, runs)
 
 
 def configuration_of(job: Job, domain: Domain) -> Configuration:
@@ -183,6 +197,29 @@ class SpinRun:
 
     def restore(self, parts: dict[str, NDArray[Any]]) -> None:
         self._chains.restore(parts)
+
+
+class LadderRun:
+    """Ladders as `read` steps them."""
+
+    def __init__(self, ladders: Ladders) -> None:
+        self._ladders = ladders
+
+    def settle(self, count: int) -> None:
+        self._ladders.sweep(count)
+
+    def step(self, count: int) -> None:
+        self._ladders.sweep(count)
+
+    def values(self) -> NDArray[Any]:
+        return self._ladders.top().astype(np.float64)
+
+    @property
+    def parts(self) -> dict[str, NDArray[Any]]:
+        return self._ladders.export()
+
+    def restore(self, parts: dict[str, NDArray[Any]]) -> None:
+        self._ladders.restore(parts)
 
 
 def read(

@@ -465,3 +465,37 @@ def test_real_networks_on_a_board_of_six_bits(name: str, allowed: float) -> None
     )
     assert np.abs(x.mean(axis=0) - oracle["magnetisation"]).max() < allowed
     assert np.abs((x[:, oracle["i"]] * x[:, oracle["j"]]).mean(axis=0) - oracle["pair"]).max() < allowed
+
+
+def test_tempering_mixes_a_glass_that_plain_sweeps_do_not_and_goes_on_from_a_checkpoint() -> None:
+    """±1 couplings on 21 × 21 at T = 0.5, no field. Draws cut in two are those in one go, to the last bit."""
+    rng = np.random.default_rng(4)
+    n, grid = 441, np.arange(441).reshape(21, 21)
+    pairs = np.concatenate(
+        [
+            np.stack([grid[1:].ravel(), grid[:-1].ravel()], axis=1),
+            np.stack([grid[:, 1:].ravel(), grid[:, :-1].ravel()], axis=1),
+        ]
+    )
+    j = sparse.coo_array((rng.choice([-1.0, 1.0], len(pairs)), pairs.T), shape=(n, n))
+    energy = Energy(
+        layout([("s", (n,), Domain.SPIN, None)]),
+        frozen(np.zeros(n)),
+        Quadratic(sparse.csr_array(j + j.T)),
+        temperature=0.5,
+    )
+    program = compile_energy(energy, "ideal-spin")
+    backend = Pbit(tempering=True)
+    assert not backend.independent(program.jobs[0], program.device)
+    whole = program.run(samples=300, chains=2, backend=backend).answers[0]
+    plain = program.run(samples=300, chains=2, backend="pbit").answers[0]
+    # By symmetry every mean is 0; chains that sit in one valley show means of size 1/√2.
+    off = [float(np.sqrt((a.value.mean(axis=0) ** 2).mean())) for a in (whole, plain)]
+    assert off[0] < 0.4 < 0.5 < off[1]
+    job, device = program.jobs[0], program.device
+    (first,) = backend.run(job, device, Request(25, 2, 0, Mode.INDEPENDENT))
+    (rest,) = backend.run(job, device, Request(15, 2, 0, Mode.INDEPENDENT, first=25, state=first.state))
+    got = np.concatenate([first.values, rest.values], axis=1)
+    np.testing.assert_array_equal(got, whole.value.reshape(2, 150, n)[:, :40])
+    with pytest.raises(SpuccError, match="E0728"):
+        next(backend.run(job, device, Request(1, 1, 0, Mode.TRAJECTORY)))
