@@ -3,18 +3,24 @@ decided."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
-from spucc.arrays import BoolArray, FloatArray, IntArray
-from spucc.diagnostics import Diagnostic, SpuccError
+from spucc.arrays import BoolArray, FloatArray, IntArray, frozen
+from spucc.diagnostics import Diagnostic, Span, SpuccError
 from spucc.energy import Energy
+from spucc.grammar.assemble import Accumulator
+from spucc.grammar.context import Added, AddedBlock
+from spucc.grammar.poly import nothing
 from spucc.grammar.propriety import spelled
 
 _TRIES = 64
 _LARGEST = 4000
 
 
-def bounded(energy: Energy, free: BoolArray) -> list[Diagnostic]:
+def bounded(energy: Energy, free: BoolArray, parts: Sequence[Added | AddedBlock] = ()) -> list[Diagnostic]:
     """Warnings; an error if a direction was found along which the energy falls without end."""
     if not free.any():
         return []
@@ -35,14 +41,55 @@ def bounded(energy: Energy, free: BoolArray) -> list[Diagnostic]:
         )
     if _surely(energy, free):
         return []
+    rest = _without_even(energy, parts)
+    if rest is not None and _surely(rest, free):
+        return []
     return [
         Diagnostic(
             "W0401",
             "it could not be decided whether this energy of degree 4 is bounded below",
-            None,
+            _statement(energy),
             help="a positive `J4` on every variable that occurs in a term of degree 3 or 4 decides it",
         )
     ]
+
+
+def _without_even(energy: Energy, parts: Sequence[Added | AddedBlock]) -> Energy | None:
+    """The energy without the statements that are sums of fourth powers and of products of squares: what is left is a lower
+    bound."""
+    kept = [part for part in parts if not _is_even(part)]
+    if len(kept) == len(parts):
+        return None
+    total = Accumulator(energy.variables, energy.n)
+    for part in kept:
+        if isinstance(part, AddedBlock):
+            total.add_block(part)
+        else:
+            total.add(part)
+    higher = total.higher()
+    return replace(energy, linear=frozen(total.linear), quadratic=total.quadratic(), higher=higher)
+
+
+def _is_even(part: Added | AddedBlock) -> bool:
+    """Whether a contribution is Σ weight · f² g² with no negative weight, and nothing else; fourth powers of single
+    coordinates are left, since what else there is may need them."""
+    if isinstance(part, AddedBlock) or not part.poly.terms or not nothing(part.poly.affine):
+        return False
+    for t in part.poly.terms:
+        factors = sorted(id(f) for f in t.factors)
+        if len(factors) != 4 or factors[::2] != factors[1::2] or np.any(np.asarray(t.weight) < 0):
+            return False
+    slots = [f.linear.slots for t in part.poly.terms for f in t.factors]
+    return not all(s is not None and len(s) == 1 for s in slots)
+
+
+def _statement(energy: Energy) -> Span | None:
+    """The narrowest statement around a term of the highest degree, a mixed one if there is any."""
+    top = energy.higher[-1].index
+    mixed = (top != top[:, :1]).any(axis=1)
+    row = top[int(np.argmax(mixed))]
+    owners = [o for o in energy.origins if np.isin(row, o.coordinates).all()]
+    return min(reversed(owners), key=lambda o: o.coordinates.size).span if owners else None
 
 
 def _surely(energy: Energy, free: BoolArray) -> bool:

@@ -9,14 +9,14 @@ unchanged.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray
-from spucc.diagnostics import Diagnostic, SpuccError
+from spucc.diagnostics import Diagnostic, Label, SpuccError
 from spucc.energy import Domain, Energy, Quadratic, QueryKind
 from spucc.grammar.context import Added, AddedBlock
 
@@ -25,6 +25,53 @@ DENSE = 2000
 # With unit diagonal: pivots above this are positive, eigenvalues below FLAT are zero.
 SAFE_PIVOT = 1e-11
 FLAT = 1e-13
+# A pivot of a large component above this is positive; one below is looked at.
+SMALL_PIVOT = 1e-6
+# Flat directions of one large component that are looked at.
+MOST_FLAT = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """A diagnostic and the direction that it names: `falls` of degree 2 or 1 in it, or 0 where the energy is flat."""
+
+    diagnostic: Diagnostic
+    at: IntArray
+    direction: FloatArray
+    falls: int
+
+    def blamed(self, evidence: Evidence, n: int) -> Diagnostic:
+        """The diagnostic at the statement that lets the energy fall most along the direction, where one does."""
+        if not self.falls:
+            return self.diagnostic
+        d = np.zeros(n)
+        d[self.at] = self.direction / np.abs(self.direction).max()
+        change = [slope(part, d, self.falls) for part in evidence.parts]
+        if not change or min(change) >= 0:
+            return self.diagnostic
+        span = evidence.parts[int(np.argmin(change))].span
+        label = Label(self.diagnostic.span, "declared here") if self.diagnostic.span else None
+        return replace(self.diagnostic, span=span, labels=(label,) if label else ())
+
+
+def slope(part: Added | AddedBlock, d: FloatArray, degree: int) -> float:
+    """The part of the given degree of a contribution along a direction."""
+    if isinstance(part, AddedBlock):
+        if degree == 1:
+            return 0.0
+        half = 0.5 if part.cols is None else 1.0
+        return half * float(d[part.rows] @ part.matrix @ d[part.rows if part.cols is None else part.cols])
+    along = {id(f): f.linear.csr(d.size) @ d for t in part.poly.terms for f in t.factors}
+    total = float((part.poly.affine.linear.csr(d.size) @ d).sum()) if degree == 1 else 0.0
+    for t in part.poly.terms:
+        if len(t.factors) != 2:
+            continue
+        a, b = t.factors
+        product = along[id(a)] * along[id(b)]
+        if degree == 1:
+            product = along[id(a)] * b.offset + along[id(b)] * a.offset
+        total += float(np.sum(t.weight * product))
+    return total
 
 
 class Evidence:
@@ -34,9 +81,11 @@ class Evidence:
     def __init__(self, width: int) -> None:
         self.indefinite = np.zeros(width, dtype=bool)
         self.definite: list[Any] = []
+        self.parts: list[Added | AddedBlock] = []
 
     def note(self, part: Added | AddedBlock, mask: Any) -> None:
         """Remember what is known of one statement's contribution."""
+        self.parts.append(part)
         if isinstance(part, Added) and not part.poly.terms:
             return
         self.note_part(mask, part.psd, part.certified)
@@ -60,7 +109,7 @@ def settle(energy: Energy, evidence: Evidence) -> tuple[Energy, list[Diagnostic]
     if energy.higher:
         from spucc.grammar.boundedness import bounded
 
-        return energy, bounded(energy, free)
+        return energy, bounded(energy, free, evidence.parts)
     q = energy.quadratic
     if (not q.blocks or energy.n > DENSE) and asked.all() and _dominant(q, free) is True:
         return energy, []
@@ -123,7 +172,7 @@ def _by_component(
     order = np.argsort(label, kind="stable")
     starts = np.searchsorted(label[order], wanted)
     stops = np.searchsorted(label[order], wanted, side="right")
-    faults: list[Diagnostic] = []
+    faults: list[Fault] = []
     grounds: list[tuple[int, float]] = []
     small: list[IntArray] = []
     diagonal = part.diagonal()
@@ -147,7 +196,7 @@ def _by_component(
         if len(faults) >= 5:
             break
     if faults:
-        raise SpuccError(faults)
+        raise SpuccError([f.blamed(evidence, energy.n) for f in faults])
     if grounds:
         energy = _grounded(energy, grounds)
     return energy, []
@@ -161,13 +210,13 @@ def _covered_by_one(evidence: Evidence, at: IntArray) -> bool:
     return bool(covered.all())
 
 
-def _flat_single(energy: Energy, k: int, curvature: float, evidence: Evidence) -> list[Diagnostic]:
+def _flat_single(energy: Energy, k: int, curvature: float, evidence: Evidence) -> list[Fault]:
     return [_improper(energy, np.array([k]), np.ones(1), curvature)]
 
 
 def _component(
     energy: Energy, part: Quadratic, members: IntArray, at: IntArray
-) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
+) -> tuple[list[Fault], list[tuple[int, float]]]:
     if members.size > DENSE:
         return _large(energy, part, members, at)
     dense = part.restrict(members).toarray()
@@ -176,13 +225,8 @@ def _component(
         k = int(np.argmin(diagonal))
         if diagonal[k] < 0:
             return [_improper(energy, at[k : k + 1], np.ones(1), float(diagonal[k]))], []
-        other = int(np.argmax(np.abs(dense[k])))
-        if dense[k, other] != 0.0:
-            # Flat along k but coupled to another: a step far along k and a little along the other falls.
-            step = -np.sign(dense[k, other]) * min(0.5, abs(dense[k, other]) / (dense[other, other] + 1e-300))
-            pair = np.array([1.0, float(step)])
-            curvature = float(pair @ dense[np.ix_([k, other], [k, other])] @ pair)
-            return [_improper(energy, at[[k, other]], pair, min(curvature, -1e-300))], []
+        if dense[k].any():
+            return [_coupled(energy, at, k, dense[k], diagonal)], []
         scale = np.where(diagonal > 0, diagonal, 1.0) ** -0.5
     else:
         scale = 1.0 / np.sqrt(diagonal)
@@ -201,12 +245,21 @@ def _component(
     null = vectors[:, np.abs(values) <= tolerance] * scale[:, None]
     if null.shape[1] == 0:
         return [], []
-    return _ground(energy, at, null, dense)
+    return _ground(energy, at, null, diagonal)
+
+
+def _coupled(energy: Energy, at: IntArray, k: int, row: FloatArray, diagonal: FloatArray) -> Fault:
+    """Flat along k but coupled to another: a step far along k and a little along the other falls."""
+    other = int(np.argmax(np.abs(row)))
+    step = -np.sign(row[other]) * min(0.5, abs(row[other]) / (diagonal[other] + 1e-300))
+    curvature = float(2.0 * step * row[other] + step * step * diagonal[other])
+    pair = np.array([1.0, float(step)])
+    return _improper(energy, at[[k, other]], pair, min(curvature, -1e-300))
 
 
 def _ground(
-    energy: Energy, at: IntArray, null: FloatArray, dense: FloatArray
-) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
+    energy: Energy, at: IntArray, null: FloatArray, diagonal: FloatArray
+) -> tuple[list[Fault], list[tuple[int, float]]]:
     """Flat directions that no query sees get a spring each; one that is seen, or along which a force pulls,
     is an error."""
     linear = energy.linear[at] + _pull_of_observed(energy, at)
@@ -233,7 +286,7 @@ def _ground(
                 return [_improper(energy, at, null[:, column], 0.0, query.name)], []
     grounds = []
     left = null.copy()
-    typical = float(np.mean(np.abs(np.diagonal(dense)))) or 1.0
+    typical = float(np.mean(np.abs(diagonal))) or 1.0
     for _ in range(null.shape[1]):
         k, column = (int(v) for v in np.unravel_index(int(np.argmax(np.abs(left))), left.shape))
         grounds.append((int(at[k]), typical))
@@ -263,7 +316,7 @@ def _grounded(energy: Energy, grounds: list[tuple[int, float]]) -> Energy:
 
 def _large(
     energy: Energy, part: Quadratic, members: IntArray, at: IntArray
-) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
+) -> tuple[list[Fault], list[tuple[int, float]]]:
     """A component too large for a dense factorisation: LDLᵀ of the sparse matrix."""
     from scipy.sparse.linalg import splu
 
@@ -276,27 +329,43 @@ def _large(
     diagonal = matrix.diagonal()
     if not (diagonal > 0).all():
         k = int(np.argmin(diagonal))
+        row = matrix[[k]].toarray()[0]
+        if diagonal[k] == 0 and row.any():
+            return [_coupled(energy, at, k, row, diagonal)], []
         return [_improper(energy, at[k : k + 1], np.ones(1), float(diagonal[k]))], []
     scale = sparse.dia_array((1.0 / np.sqrt(diagonal)[None, :], [0]), shape=matrix.shape)
     scaled = sparse.csc_array(scale @ matrix @ scale)
     lu = _factor(splu, scaled, 0.0)
     pivots = lu.U.diagonal()
-    if (pivots > FLAT).all():
+    small = np.flatnonzero(pivots <= SMALL_PIVOT)
+    if not small.size:
         return [], []
-    k = int(np.argmin(pivots))
-    unit = np.zeros(members.size)
-    unit[k] = 1.0
+    # Lᵀ y = e_k gives yᵀ A y = pivot k. Rounding makes a vanishing pivot as large as |y|² times the machine's precision, so
+    # that the curvature along y decides, not the pivot.
+    y = _solved(lu, small[np.argsort(pivots[small])][:MOST_FLAT])
+    curvature = np.einsum("ij,ij->j", y, scaled @ y) / (y * y).sum(axis=0)
+    lowest = int(np.argmin(curvature))
+    if curvature[lowest] < -FLAT:
+        return [_improper(energy, at, np.asarray(scale @ y[:, lowest]), float(curvature[lowest]))], []
+    flat = y[:, curvature <= FLAT]
+    if not flat.shape[1]:
+        return [], []
+    # One step of inverse iteration brings the directions to full precision.
+    sharper = lu.solve(flat)
+    if np.isfinite(sharper).all():
+        flat = np.linalg.qr(sharper)[0]
+    return _ground(energy, at, np.asarray(scale @ flat), diagonal)
+
+
+def _solved(lu: Any, at: IntArray) -> FloatArray:
+    """The columns y of Lᵀ y = e_k, in the order of the matrix."""
     from scipy.sparse.linalg import spsolve_triangular
 
-    lower_t = sparse.csr_array(lu.L.T)
-    y = spsolve_triangular(lower_t, unit, lower=False, unit_diagonal=True)
-    direction = np.empty(members.size)
-    direction[:] = y[lu.perm_c]
-    curvature = float(direction @ (scaled @ direction)) / float(direction @ direction)
-    direction = np.asarray(scale @ direction)
-    if pivots[k] < -1e-9:
-        return [_improper(energy, at, direction, curvature)], []
-    return _ground(energy, at, direction[:, None], np.diag(diagonal[:1]))
+    n = lu.shape[0]
+    unit = np.zeros((n, at.size))
+    unit[at, np.arange(at.size)] = 1.0
+    y = spsolve_triangular(sparse.csr_array(lu.L.T), unit, lower=False, unit_diagonal=True)
+    return np.asarray(y[lu.perm_c])
 
 
 def _factor(splu: Any, scaled: Any, shift: float) -> Any:
@@ -313,7 +382,7 @@ def _factor(splu: Any, scaled: Any, shift: float) -> Any:
 
 def _large_dense(
     energy: Energy, inside: Quadratic, at: IntArray
-) -> tuple[list[Diagnostic], list[tuple[int, float]]]:
+) -> tuple[list[Fault], list[tuple[int, float]]]:
     dense = inside.toarray()
     diagonal = np.diagonal(dense)
     if (diagonal > 0).all():
@@ -354,8 +423,15 @@ def _improper(
     curvature: float,
     query: str = "",
     pulled: bool = False,
-) -> Diagnostic:
+) -> Fault:
     """The error that names a direction."""
+    diagnostic = _message(energy, at, direction, curvature, query, pulled)
+    return Fault(diagnostic, at, direction, 2 if curvature < 0 else 1 if pulled else 0)
+
+
+def _message(
+    energy: Energy, at: IntArray, direction: FloatArray, curvature: float, query: str, pulled: bool
+) -> Diagnostic:
     name = spelled(energy, at, direction)
     variable = energy.variable_of(int(at[int(np.argmax(np.abs(direction)))]))
     span = variable.span

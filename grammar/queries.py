@@ -218,7 +218,7 @@ def finished(asked: Asked, width: int, mapped: Callable[[Affine], Affine]) -> Qu
     start = None
     if asked.start is not None:
         assert form is not None
-        start = frozen(np.asarray(form.matrix.T @ (asked.start - form.offset)))
+        start = frozen(_state_at(form, asked.start, node.span))
     return Query(
         name=node.name.id,
         kind=asked.kind,
@@ -231,6 +231,22 @@ def finished(asked: Asked, width: int, mapped: Callable[[Affine], Affine]) -> Qu
         start=start,
         span=node.span,
     )
+
+
+def _state_at(form: Form, value: FloatArray, span: Span) -> FloatArray:
+    """The state of least norm in which a form has a value: coordinates that it does not read are 0."""
+    from scipy.sparse.linalg import lsqr
+
+    wanted = value - form.offset
+    rows = form.matrix
+    if (np.diff(rows.indptr) == 1).all() and np.unique(rows.indices).size == rows.shape[0]:
+        state = np.zeros(rows.shape[1])
+        state[rows.indices] = wanted / rows.data
+        return state
+    state = np.asarray(lsqr(rows, wanted, atol=1e-15, btol=1e-15, iter_lim=20 * sum(rows.shape))[0])
+    if np.abs(rows @ state - wanted).max(initial=0.0) > 1e-8 * (1.0 + np.abs(wanted).max(initial=0.0)):
+        fail("E0419", "no state gives the expression of this trajectory the value at its start", span)
+    return state
 
 
 def _product(term: Any, size: int, mapped: Callable[[Affine], Affine], width: int) -> Product:

@@ -63,6 +63,8 @@ def scalars(draw: Any, vectors: Any = VECTORS) -> str:
                 f"sum(({a})[i] for i in range(N) if c[i] > 0 and i < 3)",
                 f"sum((({a})[i] - ({b})[j])**2 for (i, j) in edges(path(N)))",
                 f"sum(sum(W[i:i + 2, 1]) * ({a})[i] for i in range(3))",
+                f"sum(x * s * b * ({a}))", f"sum(({a}) * ({b}) * s * b[::-1])", f"(x[0] * s[1])**2 * sum(b * ({a}))",
+                f"sum(s * s[::-1] * b * ({a})) * x[2]",
                 f"mean(({a}) @ W)", f"sum((W @ ({a})) * {b})", "sum(W * W[::-1])", f"sum(stack({a}, {b}, axis=1)[:, 0] * c)",
             ]
         )

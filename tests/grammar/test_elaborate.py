@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.sparse import linalg
 
 from spucc.diagnostics import SpuccError
 from spucc.energy import Energy, QueryKind
@@ -237,3 +238,61 @@ def test_an_impossible_observation_is_shown_where_it_stands() -> None:
         elaborate(text)
     (found,) = caught.value.diagnostics
     assert (found.code, found.span and found.span.line) == ("E0424", 4)
+
+
+def refused(text: str) -> tuple[str, int]:
+    """The code of a refusal and the line that it points at."""
+    with pytest.raises(SpuccError) as caught:
+        elaborate(text)
+    (found,) = caught.value.diagnostics
+    return found.code, found.span.line if found.span else 0
+
+
+@pytest.mark.parametrize("n", [30, 3000])
+def test_flat_and_falling_directions_of_small_and_large_fields(n: int) -> None:
+    """The dense and the sparse way agree: two flat directions, a zero on the diagonal, a spring that pushes."""
+    bends = "x[2:] - 2 * x[1:-1] + x[:-2]"
+    energy = elaborate(f"var x: real[{n}] ~ rw2(1)\nquery m = mean({bends})\n")
+    # Two springs ground the two flat directions and leave what is asked alone.
+    form = energy.queries[0].form
+    assert form is not None
+    some = form.matrix[:2]
+    solved = linalg.spsolve(energy.quadratic.tocsr().tocsc(), some.T.tocsc())
+    np.testing.assert_allclose((some @ solved).toarray(), np.eye(2), atol=1e-4)
+    assert refused(f"var x: real[{n}] ~ rw2(1)\nquery m = mean(x[1:] - x[:-1])\n") == ("E0407", 1)
+    assert refused(f"var x: real[{n}] ~ rw1(1)\nenergy -0.5 * x[0]**2\n") == ("E0408", 2)
+    assert refused(f"var x: real[{n}] ~ rw1(1)\nenergy -0.2 * x[5]**2\n") == ("E0408", 2)
+    assert refused(f"var x: real[{n}] ~ rw1(1)\nlet a = 1\nenergy x[3]\n") == ("E0408", 3)
+    elaborate(f"var x: real[{n}] ~ rw1(1)\nx[0] ~ normal(0, 100)\n")
+
+
+def test_a_quartic_that_is_not_decided_is_shown_where_it_stands() -> None:
+    model = load(
+        "var x: real[2]\nenergy x[0]**4 + x[1]**4\nx ~ normal(0, 1)\nenergy -2 * x[0]**2 * x[1]**2\n"
+    )
+    (warning,) = model.warnings
+    assert (warning.code, warning.span and warning.span.line) == ("W0401", 4)
+
+
+@pytest.mark.parametrize(
+    "other", ["x ~ normal(0, 3)", "x ~ double_well(-1, 0.01)", "x[0] ~ normal(0, 1)\nx ~ rw1(2)"]
+)
+def test_fourth_powers_of_differences_need_no_warning(other: str) -> None:
+    lattice = "for (i, j) in edges(grid(4, 4)) { energy 0.3 * (x[i] - x[j] - 1)**4 }"
+    assert load(f"var x: real[16]\n{other}\n{lattice}\n").warnings == ()
+    # With a negative weight a direction is found along which it falls.
+    with pytest.raises(SpuccError) as caught:
+        load(f"var x: real[16]\n{other}\n{lattice.replace('0.3', '-0.3')}\n")
+    assert caught.value.diagnostics[0].code == "E0409"
+
+
+def test_a_trajectory_starts_where_the_expression_has_its_value() -> None:
+    text = "var x: real[3] ~ normal(0, 1)\nquery p = trajectory({}, 1, {})\n"
+    (query,) = elaborate(text.format("x[[2, 0]]", "[5, 7]")).queries
+    assert query.start is not None and query.start.tolist() == [7.0, 0.0, 5.0]
+    (query,) = elaborate(text.format("2 * x[1:] + 1", "[5, 7]")).queries
+    np.testing.assert_allclose(query.start, [0.0, 2.0, 3.0], atol=1e-12)
+    (query,) = elaborate(text.format("concat([sum(x)], [x[0] - x[1]])", "[6, 1]")).queries
+    assert query.start is not None
+    np.testing.assert_allclose([query.start.sum(), query.start[0] - query.start[1]], [6.0, 1.0], atol=1e-12)
+    assert refused(text.format("concat([x[0]], [x[0]])", "[1, 2]")) == ("E0419", 2)
