@@ -187,9 +187,13 @@ def chimera(spec: TopologySpec) -> Graph:
         np.stack([number[:, :-1, 1].ravel(), number[:, 1:, 1].ravel()], axis=1),
     ]
     r, c, u, k = np.unravel_index(number.ravel(), number.shape)
-    along = (k + 1) / (t + 1) * 0.8 + 0.1
-    place = np.stack([c + np.where(u == 0, 0.35, along), r + np.where(u == 0, along, 0.65)], axis=1)
-    return number.size, np.concatenate(pairs), np.asarray(place * (t + 1), dtype=np.float64)
+    # A cross, turned a little so that no cell lies on a coupler that continues another one's track.
+    along = k - (t - 1) / 2
+    along = along + np.where(along > 0, 0.5, -0.5)
+    size = t + 2
+    aside = 0.4 * along
+    place = np.stack([c * size + np.where(u == 0, aside, along), r * size + np.where(u == 0, along, -aside)], axis=1)
+    return number.size, np.concatenate(pairs), np.asarray(place, dtype=np.float64)
 
 
 def pegasus(spec: TopologySpec) -> Graph:

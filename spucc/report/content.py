@@ -126,11 +126,13 @@ def _view(program: Program, job: Job, shots: dict[int, Any], shelf: Shelf) -> Jo
     if asked is not None:
         view.data["asked"] = _asked(asked, shelf)
     by_pass = {e.name: e for e in ledger}
+    known: dict[tuple[int, ...], dict[str, Any]] = {}
+    # The values are kept until the page is made: `known` tells them apart by where they are.
     whole = len(program.steps)
     for k in range(whole + len(job.steps)):
         at = _at(shots.get(k), job, k, whole)
         step = job.steps[k - whole] if k >= whole else None
-        view.data["steps"][k] = _step(program, view, at, step, by_pass, shelf)
+        view.data["steps"][k] = _step(program, view, at, step, by_pass, known, shelf)
     return view
 
 
@@ -161,42 +163,52 @@ def _step(
     at: Job | None,
     step: Step | None,
     ledger: dict[str, LedgerEntry],
+    known: dict[tuple[int, ...], dict[str, Any]],
     shelf: Shelf,
 ) -> dict[str, Any]:
+    """What there is to show of a job after one pass. `known` has what was computed of values that a pass left alone."""
     out: dict[str, Any] = {"seen": at is not None}
     if step is not None:
         out["notes"] = list(step.notes)
         out["back"] = describe(step.readback) if step.readback is not None else ""
         entry = ledger.get(step.name.partition("{")[0])
         if entry is not None and entry.basis != "none":
-            out["ledger"] = [
-                entry.kl_forward,
-                entry.sd_error,
-                entry.mean_error,
-                entry.correlation_error,
-                entry.basis,
-            ]
-            out["ledger"] = [
-                None if isinstance(v, float) and not np.isfinite(v) else v for v in out["ledger"]
-            ]
+            figures = (entry.kl_forward, entry.sd_error, entry.mean_error, entry.correlation_error)
+            out["ledger"] = [*(v if np.isfinite(v) else None for v in figures), entry.basis]
     if at is None:
         return out
-    final = at is view.job
-    made = view.made if final else moments_of(at, program.device)
-    if made is not None and view.asked is not None:
-        out["mean"], out["sd"] = _list(made.mean), _list(made.sd)
-        out["corr"] = shelf.put(errors(made.correlation, view.asked.correlation))
-        if made.precision is not None and view.asked.precision is not None:
-            d = np.sqrt(np.diagonal(view.asked.precision))
-            size = np.outer(d, d)
-            out["prec"] = shelf.put(errors(made.precision / size, view.asked.precision / size))
+    key = (id(at.value), *(id(back) for back in at.readbacks()))
+    if key not in known:
+        known[key] = {**_laws(program, view, at, shelf), **_setting(program, at, shelf)}
+    return {**out, **known[key]}
+
+
+def _laws(program: Program, view: JobView, at: Job, shelf: Shelf) -> dict[str, Any]:
+    """Moments of what the job's value stands for, as errors of what was asked."""
+    asked = view.asked
+    if asked is None:
+        return {}
+    made = asked if at.value is at.target else view.made if at is view.job else moments_of(at, program.device)
+    if made is None:
+        return {}
+    out: dict[str, Any] = {"mean": _list(made.mean), "sd": _list(made.sd)}
+    out["corr"] = shelf.put(errors(made.correlation, asked.correlation))
+    if made.precision is not None and asked.precision is not None:
+        d = np.sqrt(np.diagonal(asked.precision))
+        size = np.outer(d, d)
+        out["prec"] = shelf.put(errors(made.precision / size, asked.precision / size))
+    return out
+
+
+def _setting(program: Program, at: Job, shelf: Shelf) -> dict[str, Any]:
+    """The matrix of the cells, once there are any."""
     matrix = cells_matrix(at, program.device)
-    if matrix is not None:
-        out["cells"] = shelf.put(matrix)
-        value = at.value.codes if isinstance(at.value, Configuration) else at.value
-        if value.n <= DENSE and not isinstance(value, Energy):
-            out["cellNames"] = names_of_blocks(cell_names(value.coordinate, value.role, at.target))
-        out["placed"] = hasattr(value, "cell")
+    if matrix is None:
+        return {}
+    value = at.value.codes if isinstance(at.value, Configuration) else at.value
+    out: dict[str, Any] = {"cells": shelf.put(matrix), "placed": hasattr(value, "cell")}
+    if value.n <= DENSE and not isinstance(value, Energy):
+        out["cellNames"] = names_of_blocks(cell_names(value.coordinate, value.role, at.target))
     return out
 
 

@@ -63,7 +63,7 @@ def _classical(distance: FloatArray) -> FloatArray:
     x = vectors[:, -2:][:, ::-1] * np.sqrt(np.maximum(values[-2:][::-1], 1e-6))
     # The sign of an eigenvector is an accident of the library: fix it.
     x = x * np.where(x[np.abs(x).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
-    return x + 0.05 * circle(n)
+    return np.asarray(x + 0.05 * circle(n))
 
 
 def _folded(x: FloatArray) -> FloatArray:
@@ -85,4 +85,4 @@ def _upright(x: FloatArray) -> FloatArray:
     x = x - x.mean(axis=0)
     _, _, axes = np.linalg.svd(x, full_matrices=False)
     axes = axes * np.where(axes[np.arange(2), np.abs(axes).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
-    return np.asarray(x @ axes.T)
+    return np.asarray(x @ axes.T, dtype=np.float64)

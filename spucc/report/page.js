@@ -345,7 +345,7 @@ function saySelected() {
   if (v.for) rows.push(["stands for", `query ${v.for}`]);
   if (v.decl) rows.push(["declared", lineText(v.decl)]);
   for (const id of v.lines) if (id !== v.decl) rows.push(["spoken of", lineText(id)]);
-  rows.push(["energy", `own term ${sci(v.q)}, linear term ${sci(v.h)}, ${v.deg} couplings`]);
+  rows.push(["energy", `own term ${sci(v.q)}, linear term ${sci(v.h)}, ${v.deg} coupling${v.deg === 1 ? "" : "s"}`]);
   if (v.obs != null) rows.push(["observed", sci(v.obs)]);
   if (J) {
     const cells = J.cells.filter((c) => v.i.includes(c.i));

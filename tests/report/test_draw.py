@@ -44,7 +44,7 @@ def test_svg_is_xml_with_a_shape_for_every_cell(tmp_path: Path, name: str, what:
 def test_a_circle_does_not_touch_its_neighbour(tmp_path: Path) -> None:
     for name in ("chains", "no couplings", "two jobs"):
         draw(programs.kind(name)[0], tmp_path / "a.svg")
-        discs = [e for e in ET.parse(tmp_path / "a.svg").iter(f"{SVG}circle")]
+        discs = list(ET.parse(tmp_path / "a.svg").iter(f"{SVG}circle"))
         at = np.array([[float(e.get("cx", 0)), float(e.get("cy", 0)), float(e.get("r", 0))] for e in discs])
         apart = np.hypot(*(at[:, None, :2] - at[None, :, :2]).transpose(2, 0, 1)) + 1e9 * np.eye(len(at))
         assert (apart > at[:, None, 2] + at[None, :, 2]).all()
@@ -100,7 +100,7 @@ def test_wrong_endings_and_jobs_are_named(tmp_path: Path) -> None:
     program, _ = programs.kind("two jobs")
     with pytest.raises(SpuccError, match="E0651"):
         draw(program, tmp_path / "c.pdf")
-    with pytest.raises(SpuccError, match="E0652.*no job `9:w`"):
+    with pytest.raises(SpuccError, match=r"E0652.*no job `9:w`"):
         draw(program, tmp_path / "c.svg", job="9:w")
     with pytest.raises(SpuccError, match="E0652"):
         draw(programs.kind("all given")[0], tmp_path / "c.svg")
