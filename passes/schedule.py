@@ -18,6 +18,7 @@ from scipy.sparse import linalg as sparse_linalg
 from spucc.arrays import FloatArray
 from spucc.circuit import network
 from spucc.device import Device, Family
+from spucc.diagnostics import fail
 from spucc.fidelity import decode
 from spucc.readback import Affine, ReadBack
 from spucc.stages import Quantized, Schedule
@@ -135,6 +136,12 @@ def resonator_pace(c: FloatArray, r: float, l: float, shortest: float) -> Pace:
     """The pace of equal resonators: an interval of twice the slowest mode's R c, at least `shortest`."""
     plus, minus = resonator_poles(c, r, l)
     slowest = float(np.min(-np.real(np.concatenate([plus, minus]))))
+    if not slowest > 0:
+        fail(
+            "E0720",
+            "the circuit never settles: in double precision its slowest mode does not decay at all",
+            help="check the resistance and the inductance in the device file",
+        )
     interval = max(shortest, 1.0 / slowest)
     ess = min(
         _effective(resonator_autocorrelation(_lags(interval, slowest), float(x), r, l)) for x in _spread(c)

@@ -30,6 +30,9 @@ from spucc.targets.stepper import GENERAL_STATES, Stepper, general, stepper
 
 # No part is below a twentieth of its nominal value, however wide its tolerance.
 _LEAST = 0.05
+# Updates of the noise that are so much quicker than the circuit make it white: variances differ by a third of
+# this (physics §5).
+_WHITE = 1e-7
 # Entries of a level table beyond which a board is not drawn.
 _TABLE = 2**26
 
@@ -145,23 +148,29 @@ class RealCircuits(Circuits):
         self._spec = device.spec
         self._true = [true_circuit(codes, m, device, truth) for m in range(codes.members)]
 
-    def law(self, m: int, dtype: str) -> Gaussian:
-        circuit = self._true[m][0]
-        if not self._spec.noise.update_interval or not circuit.n:
-            return cells(circuit)
+    def _update(self, m: int) -> float:
+        """The interval [s] at which noise is updated, 0 where it is white to seven digits or more."""
+        tau, circuit = self._spec.noise.update_interval, self._true[m][0]
+        if not tau or not circuit.n:
+            return 0.0
         _small_enough(circuit)
+        return 0.0 if tau * float(np.linalg.norm(system(circuit).drift, 1)) < _WHITE else tau
+
+    def law(self, m: int, dtype: str) -> Gaussian:
+        circuit, tau = self._true[m][0], self._update(m)
+        if not tau:
+            return cells(circuit)
         linear = system(circuit)
-        f, q, before = updated(linear, self._spec.noise.update_interval, self._spec.noise.hold)
+        f, q, before = updated(linear, tau, self._spec.noise.hold)
         covariance = repeated(f, q, None)[1][before:, before:]
         return Gaussian(linear.mean_read(), covariance=linear.read(covariance))
 
     def path(self, m: int, interval: float, settle: float, dtype: str) -> Stepper:
         interval = max(interval, 1.0 / self._spec.adc.rate)
-        circuit, tau = self._true[m][0], self._spec.noise.update_interval
-        if not tau or not circuit.n:
+        circuit, tau = self._true[m][0], self._update(m)
+        if not tau:
             return stepper(circuit, interval, settle, dtype)
         # Draws are whole numbers of updates apart.
-        _small_enough(circuit)
         linear = system(circuit)
         f, q, _ = updated(linear, tau, self._spec.noise.hold)
         begin = repeated(f, q, None if settle == 0 else ceil(settle / tau))[1]

@@ -149,8 +149,8 @@ def member_law(codes: Quantized, member: int, device: Device) -> Gaussian:
 
 
 @one_blas_thread()
-def law(configuration: Configuration, device: Device) -> Law:
-    """The law of a job's coordinates.
+def member_laws(configuration: Configuration, device: Device) -> tuple[FloatArray, list[Gaussian]]:
+    """The members' shares, which sum to 1, and their laws of the job's coordinates; one where a host loop makes them alike.
 
     Read-backs are folded: affine maps exactly, a host loop to its stationary law N(P⁻¹h, P⁻¹), which does not
     depend on the codes as long as the loop converges (mapping §3). Raises E0722 for cells that are not linear
@@ -173,6 +173,13 @@ def law(configuration: Configuration, device: Device) -> Law:
         if not isinstance(back, Affine):
             fail("E0722", "this job reads spins, which have no Gaussian law")
         parts = [corrected(part, back) for part in parts]
+    return weight, parts
+
+
+@one_blas_thread()
+def law(configuration: Configuration, device: Device) -> Law:
+    """The law of a job's coordinates, mixed of its members' (`member_laws`, which raises what this does)."""
+    weight, parts = member_laws(configuration, device)
     if len(parts) == 1:
         covariance = None if parts[0].precision is not None else parts[0].cov()
         return Law(frozen(parts[0].mean), covariance, parts[0].precision, True)

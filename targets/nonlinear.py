@@ -13,7 +13,8 @@ from scipy import sparse
 
 from spucc.arrays import frozen
 from spucc.backend import Chunk, Mode, Progress, Request, silent
-from spucc.device import Bank, Device
+from spucc.device import Bank, Device, Family
+from spucc.diagnostics import fail
 from spucc.energy import Domain
 from spucc.stages import Job, Quantized
 from spucc.targets.langevin.potential import Potential
@@ -38,9 +39,15 @@ class Langevin:
 
     def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
         """See `spucc.backend.Backend`. Raises E0726 for a job that is not compiled to the end, E0728 for one
-        whose cells are not real, E0554 for a trajectory that escapes."""
+        of another kind of cells, E0554 for a trajectory that escapes."""
         configuration = configuration_of(job, Domain.REAL)
         codes = configuration.codes
+        if codes.family is not Family.LANGEVIN:
+            fail(
+                "E0728",
+                f"job `{job.name}` is compiled for {codes.family} cells, which are no Langevin units",
+                help="leave the choice to `--backend auto`",
+            )
         runs: list[Any] = []
         for m in range(codes.members):
             key = (*seed_of(request.seed, job.name), m)

@@ -173,6 +173,21 @@ def test_an_ensemble_has_the_mixed_moments() -> None:
     assert abs((x * x).mean() - 1.75) < 6 * np.sqrt((fourth - 1.75**2) / x.size)
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_each_member_of_an_ensemble_has_its_law(mode: Mode) -> None:
+    """False-alarm rate 1e-6; members in the wrong order are caught."""
+    job, device = hand.matrix_job(wishart(3), (0.25, 0.75), scales=(1.2, 1.0))
+    report = check_backend(Exact(), job, device, draws=6000, mode=mode, interval=0.5)
+    assert report.passed and any("of member 1" in c.name for c in report.checks), str(report)
+
+    class Swapped(Exact):
+        def run(self, job, device, request, progress=None):  # type: ignore[no-untyped-def]
+            other, _ = hand.matrix_job(wishart(3), (0.25, 0.75), scales=(1.0, 1.2))
+            yield from Exact().run(other, device, request)
+
+    assert not check_backend(Swapped(), job, device, draws=6000, mode=mode, interval=0.5).passed
+
+
 def test_means_come_from_bias_currents() -> None:
     k, h = wishart(4), np.array([1.0, -2.0, 0.5, 3.0])
     job, device = hand.matrix_job(k, bias=h)

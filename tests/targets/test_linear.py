@@ -268,3 +268,52 @@ def test_large_sparse_paths_never_densify_and_agree_with_modes(monkeypatch: pyte
         s = linalg.solve_continuous_lyapunov(linear.drift, linear.noise @ linear.noise.T)
         assert relative(cells_of_noise.T @ cells_of_noise, linear.read(q)) < 1e-8
         assert relative(cells_of_start.T @ cells_of_start, linear.read(f @ s @ f.T)) < 1e-8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [Family.CAPACITIVE, Family.RESISTIVE])
+def test_a_path_of_ten_thousand_cells(family: Family) -> None:
+    """A periodic lattice, whose modes are plane waves: variances and lag covariances of every mode by Fourier
+    transform, against the closed forms, 6 standard errors of 1000 modes at a time."""
+    m, chains = 100, 8
+    ring = np.eye(m, k=1) + np.eye(m, k=1 - m)
+    ring = sparse.csr_array(2 * np.eye(m) - ring - ring.T)
+    eye = sparse.eye_array(m)
+    unit = 1e-9 if family is Family.CAPACITIVE else 1e-3
+    matrix = unit * (sparse.kron(ring, eye) + sparse.kron(eye, ring) + 0.5 * sparse.eye_array(m * m))
+    one = np.ones(m * m)
+    theta = 1e-12
+    kappa = theta / 1e3 if family is Family.CAPACITIVE else theta * 1e-9
+    circuit = Board(
+        family,
+        sparse.csr_array(matrix),
+        0 * one,
+        1e3 * one,
+        1e-4 * one,
+        0 * one,
+        kappa * one,
+        1e-9,
+        1.0,
+        theta,
+    )
+    h = 1e-6
+    path = stepper(circuit, h, 0.0)
+    assert path.tile == 1 and path.states >= m * m
+    rng = np.random.default_rng(1)
+    state = path.start(rng.standard_normal((chains, path.width)))
+    cells, _ = path.steps(state, rng.standard_normal((chains, 3, path.width)))
+    wave = 2 - 2 * np.cos(2 * np.pi * np.arange(m) / m)
+    c = unit * (wave[:, None] + wave + 0.5)
+    f = np.fft.fft2(cells.reshape(chains, 3, m, m)) / m
+    if family is Family.CAPACITIVE:
+        g = 1 / (2e3 * c)
+        omega = np.sqrt((1 / (1e-4 * c) - g * g).astype(complex))
+        rho = (np.exp(-g * h) * (np.cos(omega * h) - g / omega * np.sin(omega * h))).real
+    else:
+        rho = np.exp(-c / 1e-9 * h)
+    order = np.argsort(c.ravel())
+    for lag, expected in ((0, np.ones_like(c)), (1, rho)):
+        product = (f[:, lag:] * f[:, : 3 - lag].conj()).real.mean(axis=(0, 1)) * c / theta
+        off = (product - expected).ravel()[order].reshape(10, -1)
+        # A real field has every mode twice; each average is of 8 chains, draws of one counted once.
+        assert np.abs(off.mean(axis=1)).max() < 6 * np.sqrt(2.0 / (off.shape[1] * chains))
