@@ -419,6 +419,14 @@ def _unrealisable(
                 help="allow more with `realise{host-multiplications=…}`, or compile for `resistive-64`",
             )
         )
+    if live_cells(device) == 0:
+        return SpuccError(
+            Diagnostic(
+                "E0542",
+                f"`{device.name}` has no working cell",
+                help="remove cells from `dead`, or choose another target",
+            )
+        )
     if int(p.shape[0]) > live_cells(device):
         return SpuccError(
             Diagnostic(

@@ -66,12 +66,40 @@ def inverse(p: FloatArray) -> FloatArray:
     return np.asarray((s + s.T) / 2)
 
 
+NAMED = 1500
+"""Up to so many variables the direction that nothing holds is worked out."""
+
+
 def improper(energy: Energy) -> SpuccError:
-    """The error of a model whose precision is not positive definite to the accuracy of floating point."""
+    """The error of a model whose precision is not positive definite to the accuracy of floating point, with the variables
+    along which it is not."""
+    names = _loose(energy) if 0 < energy.n <= NAMED else ""
     return SpuccError(
         Diagnostic(
             "E0510",
             "the model's precision is not positive definite to floating-point accuracy, so no device can hold it",
+            notes=(f"nothing holds the direction along {names}",) if names else (),
             help="give every variable a proper prior, or rescale variables whose units differ by many orders of magnitude",
         )
     )
+
+
+def _loose(energy: Energy, most: int = 4) -> str:
+    """The variables that the lowest direction of the precision, scaled to ones on its diagonal, is made of: `x + 0.5 y`."""
+    p = precision(energy).toarray()
+    if not np.isfinite(p).all():
+        bad = np.flatnonzero(~np.isfinite(p).all(axis=1))[:most]
+        return ", ".join(f"`{energy.label(int(k))}`" for k in bad)
+    size = np.abs(np.diagonal(p))
+    unit = np.where(size > 0, 1.0 / np.sqrt(np.where(size > 0, size, 1.0)), 1.0)
+    lowest = unit * linalg.eigh(p * np.outer(unit, unit), subset_by_index=[0, 0])[1][:, 0]
+    lowest = lowest / lowest[np.argmax(np.abs(lowest))]
+    top = np.argsort(-np.round(np.abs(lowest), 9), kind="stable")[:most]
+    top = top[np.abs(lowest[top]) > 1e-6]
+    parts = [(float(lowest[k]), f"`{energy.label(int(k))}`") for k in top]
+    text = "".join(
+        f" {'−' if c < 0 else '+'} {name if abs(abs(c) - 1) < 1e-9 else f'{abs(c):.2g} {name}'}"
+        for c, name in parts
+    )
+    more = " + …" if np.sum(np.abs(lowest) > 1e-6) > top.size else ""
+    return text.removeprefix(" + ").removeprefix(" ") + more

@@ -13,12 +13,16 @@ from scipy import sparse
 from spucc import circuit
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Bank, Device
+from spucc.diagnostics import fail
 from spucc.energy import Domain
 from spucc.passes import quantize_board
 from spucc.passes.quantize_search import Search, search
 from spucc.pipeline import Context, JobPass, Outcome
-from spucc.readback import Affine
+from spucc.readback import Affine, HostLoop
 from spucc.stages import Job, Placed, Quantized, Stage
+
+HOPELESS = 0.2
+"""KL per cell [nat] that rounding may cost before a device is said not to hold a model."""
 
 METHODS = ("auto", "round", "descent", "babai", "lll", "exact")
 
@@ -72,6 +76,16 @@ class Quantize(JobPass):
             rng=context.rng(0x9A7),
             stop=_stopper(context, deadline),
         )
+        if found.kl / max(book.n, 1) > HOPELESS and not any(isinstance(b, HostLoop) for b in job.readbacks()):
+            fail(
+                "E0573",
+                f"the codes of `{device.name}` cannot be this model: the nearest that were found lose "
+                f"{found.kl / book.n:.2g} nat a cell",
+                notes=(
+                    f"its ranges are too narrow, or its steps too coarse, for the values of job `{job.name}`",
+                ),
+                help="a device with more bits or wider ranges, `realise{ways=split}`, which pays in sweeps, or `--optimize 2`",
+            )
         return _outcome(placed, device, matrix, found, self.bits)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -123,10 +126,31 @@ def compile_to_state(program: str, observers: Sequence[Observer], **options: Any
         seed=options["seed"], optimize=options["optimize"], progress=Progress(), warn=lambda d: report([d])
     )
     try:
-        state = run_pipeline(state, ",".join(str(p) for p in steps), context, observers)
+        with _keeping_best(context, bool(options.get("keep_best"))):
+            state = run_pipeline(state, ",".join(str(p) for p in steps), context, observers)
     finally:
         context.progress.close()  # type: ignore[attr-defined]
     return state, pipeline
+
+
+@contextmanager
+def _keeping_best(context: Context, wanted: bool) -> Iterator[None]:
+    """Within it the first Ctrl-C asks the passes to end with the best that they have, if that is wanted."""
+    if not wanted:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if context.stop.is_set():
+            raise KeyboardInterrupt
+        context.stop.set()
+        click.echo("stopping: the best so far is kept (Ctrl-C again to end at once)", err=True)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _left(steps: list[Pass], state: State) -> list[Pass]:

@@ -46,6 +46,11 @@ def compile_options(f: F) -> F:
             help="What was measured of the device's parts (.npz, .json).",
         ),
         click.option(
+            "--keep-best",
+            is_flag=True,
+            help="Ctrl-C ends the searches, and what is best so far goes on; again, it ends all.",
+        ),
+        click.option(
             "--passes", "-p", default=None, metavar="PIPELINE", help='Instead of the default: "a,b{x=1},c".'
         ),
         click.option(
