@@ -213,10 +213,13 @@ class Fidelity(Observer):
 def divergence(job: Job, device: Device) -> Divergence | None:
     """The figures of a job as it stands; None for what is neither Gaussian nor a small spin system."""
     if job.target.n and not job.target.domains[0].size:
-        from spucc.spin_fidelity import spin_figures
+        from spucc.spin_fidelity import sampled_figures, spin_figures
 
         figures = spin_figures(job, device)
-        return None if figures is None else Divergence(*figures)
+        if figures is not None:
+            return Divergence(*figures)
+        sampled = sampled_figures(job, device)
+        return None if sampled is None else Divergence(NAN, NAN, *sampled, "estimate")
     if not job.target.is_gaussian or getattr(job.value, "domain", Domain.REAL) is not Domain.REAL:
         return None
     if job.target.n > DENSE_LIMIT:
