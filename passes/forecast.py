@@ -50,6 +50,7 @@ def sd_error(k: sparse.csr_array, t: FloatArray, device: Device, cells: IntArray
     edges, values = edge_list(k)
     n, m = int(k.shape[0]), edges.shape[0]
     box = board_box(device, n, m)
+    cells = np.maximum(cells, 1.0)  # a variable without couplings has a cell all the same
     box = replace(box, ground_low=box.ground_low * cells, ground_high=box.ground_high * cells)
     size = np.abs(values)
     net = Network(comparison(k), edges, size, np.zeros(n), np.zeros(m))
