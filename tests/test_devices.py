@@ -46,7 +46,10 @@ def test_every_figure_of_a_built_in_device_has_a_provenance(name: str) -> None:
     ("spec", "graph"),
     [
         (TopologySpec(kind="complete", nodes=7), nx.complete_graph(7)),
-        (TopologySpec(kind="grid", rows=3, cols=5), nx.convert_node_labels_to_integers(nx.grid_2d_graph(3, 5))),
+        (
+            TopologySpec(kind="grid", rows=3, cols=5),
+            nx.convert_node_labels_to_integers(nx.grid_2d_graph(3, 5)),
+        ),
         (
             TopologySpec(kind="torus", rows=4, cols=5),
             nx.convert_node_labels_to_integers(nx.grid_2d_graph(4, 5, periodic=True)),
@@ -129,7 +132,9 @@ def test_parameters_change_what_they_name() -> None:
 def test_every_advertised_form_loads(form: str) -> None:
     name, numbers = form.rstrip(")").split("(")
     rules = "{rules=0:1}" if name == "offset" else ""
-    sized = f"{name}({','.join('16' for _ in numbers.split(','))}){rules}" if name != "pegasus" else "pegasus(3)"
+    sized = (
+        f"{name}({','.join('16' for _ in numbers.split(','))}){rules}" if name != "pegasus" else "pegasus(3)"
+    )
     assert len(load_device(sized).topology.edges) > 0
 
 
@@ -183,7 +188,9 @@ def test_users_file(tmp_path) -> None:
         (GOOD + "[[[", "E0502", 10, "TOML"),
     ],
 )
-def test_bad_files_name_the_line_and_the_way_out(tmp_path, text: str, code: str, line: int, words: str) -> None:
+def test_bad_files_name_the_line_and_the_way_out(
+    tmp_path, text: str, code: str, line: int, words: str
+) -> None:
     with pytest.raises(SpuccError) as caught:
         load_text(tmp_path, text)
     found = caught.value.diagnostics[0]

@@ -25,7 +25,9 @@ def check(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], dia
     code = 0
     summary = ""
     try:
-        model = elaborated(Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources())
+        model = elaborated(
+            Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources()
+        )
         found = model.warnings
         check_queries(model.energy)
         variables = ", ".join(

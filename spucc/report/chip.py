@@ -17,7 +17,7 @@ from spucc.report.picture import CATEGORIES, DIVERGING, FAINT, INK, SEQUENTIAL, 
 from spucc.stages import Configuration, Job, Quantized, Role
 
 SINGLE = 4200
-"""Cells of a board up to which each one is drawn; of larger boards, how full each part is."""
+"""Cells in use up to which each one is drawn, and idle ones up to which each has a name; of more, how full each part is."""
 
 COLOURS = ("value", "error", "chain")
 
@@ -115,8 +115,8 @@ def _with_bias(own: list[str], codes: Quantized, device: Device) -> tuple[list[s
     bank = device.spec.bias
     value = np.asarray(codes.bias[0], dtype=np.float64) if bank is None else bank.decode(codes.bias[0])
     words = [
-        f"bias {c}" if c == v else f"bias {c} = {v:.4g}"
-        for c, v in zip(codes.bias[0].tolist(), value.tolist())
+        f"bias {c:.4g}" if c == v else f"bias {c} = {v:.4g}"
+        for c, v in zip((codes.bias[0] + 0).tolist(), value.tolist())
     ]
     if device.family is Family.PBIT:
         return words, value
@@ -191,7 +191,7 @@ def draw_chip(board: Board, colour: str = "chain") -> Picture:
         said = f"{board.codes.n:,} cells and {len(board.codes.edges):,} couplers are in use."
         picture.word((board.width / 2, 52), said, 13)
         return picture
-    if (topology.nodes or board.codes.n) > SINGLE or len(board.codes.edges) > 4 * SINGLE:
+    if board.codes.n > SINGLE or len(board.codes.edges) > 4 * SINGLE:
         return _crowd(picture, board)
     radius = min(max(0.36 * board.pitch, 1.2), 32.0)
     used = np.zeros(total, dtype=bool)
@@ -234,14 +234,22 @@ def _idle(picture: Picture, board: Board, used: np.ndarray, radius: float) -> No
     dead = ~device.alive
     live = device.live_edges
     thin = max(0.05 * radius, 0.4)
-    crowded = len(edges) > 14 * len(used)
+    crowded = len(edges) > min(14 * len(used), 12_000)
     idle = edges[live]
     if crowded:
         # All pairs of many cells would be a grey disc: only the couplers among used cells are left to the foreground.
         idle = idle[:0]
     picture.lines(board.place[idle.ravel()], FAINT, thin, name="idle-edge", opacity=0.7)
     picture.lines(board.place[edges[~live].ravel()], "#d33f3f", 2 * thin, name="dead-edge", opacity=0.6)
-    for c in np.flatnonzero(~used).tolist():
+    bare = ~used
+    if len(used) > SINGLE:
+        dots = board.place[bare & ~dead]
+        half = np.array([0.4 * radius, 0.0])
+        picture.lines(
+            np.stack([dots - half, dots + half], axis=1).reshape(-1, 2), FAINT, 0.8 * radius, name="idle-edge"
+        )
+        bare = dead
+    for c in np.flatnonzero(bare).tolist():
         x, y = board.place[c]
         if dead[c]:
             r = 0.7 * radius

@@ -44,8 +44,12 @@ def test_conditioning_is_the_conditional_law(seed: int) -> None:
     cov = full.covariance()
     keep = np.setdiff1d(np.arange(energy.n), index)
     gain = cov[np.ix_(keep, index)] @ np.linalg.inv(cov[np.ix_(index, index)])
-    np.testing.assert_allclose(law.mean, full.mean[keep] + gain @ (value - full.mean[index]), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(law.covariance(), cov[np.ix_(keep, keep)] - gain @ cov[np.ix_(index, keep)], atol=1e-9)
+    np.testing.assert_allclose(
+        law.mean, full.mean[keep] + gain @ (value - full.mean[index]), rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        law.covariance(), cov[np.ix_(keep, keep)] - gain @ cov[np.ix_(index, keep)], atol=1e-9
+    )
     assert [state.model.label(k) for k in range(state.model.n)] == [f"x[{k}]" for k in keep]
 
 
