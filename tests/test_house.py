@@ -12,7 +12,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("grammar", "passes", "targets")
-DRIVERS = ("driver.py", "running.py", "law.py", "free_energy.py", "conformance.py", "verify.py", "highlight.py", "report", "lsp")
+DRIVERS = (
+    "driver.py",
+    "running.py",
+    "law.py",
+    "free_energy.py",
+    "mixed.py",
+    "trajectories.py",
+    "conformance.py",
+    "verify.py",
+    "highlight.py",
+    "report",
+    "lsp",
+)
 """Files of the core that know the stages: the driver, and what the command line calls. The command line does too."""
 
 
