@@ -236,7 +236,14 @@ def _temperature(ctx: Context, node: tree.Temperature) -> None:
         fail("E0422", "the temperature is one number for the whole program", node.span)
     t = float(value.array)
     if not (t > 0.0 and np.isfinite(t)):
-        fail("E0422", f"the temperature must be positive and finite, found {t:g}", node.value.span)
+        fail(
+            "E0422",
+            f"the temperature must be positive and finite, found {t:g}",
+            node.value.span,
+            help="the state of least energy, which zero temperature stands for, is the query `argmin()`"
+            if t == 0
+            else "",
+        )
     if ctx.temperature is not None:
         fail(
             "E0422",

@@ -5,7 +5,7 @@ A target is one of
                                `spucc.devices`, each naming a package that holds device files)
     ./boards/mine.toml         a device file
     king(12,12)                a lattice by its numbers
-followed, if wanted, by changes in braces: `spu8{bits=10 coupling.max=2e-9}`. `bits` sets the self bank and the couplers;
+followed, if wanted, by changes in braces: `spu8{bits=10 coupling.max=2e-9}`. `bits` sets the self bank (of p-bits: the fields) and the couplers;
 any other field goes by its dotted name.
 """
 
@@ -247,7 +247,8 @@ def _change(table: dict[str, Any], changes: str) -> None:
             except tomllib.TOMLDecodeError:
                 value = raw
         # Levels would hide the bits that the user asks for.
-        paths = {"bits": ["ground.bits", "coupling.bits"], "rules": ["topology.rules"]}.get(key, [key])
+        own = ("bias" if "bias" in table else "coupling") if table.get("family") == "pbit" else "ground"
+        paths = {"bits": [f"{own}.bits", "coupling.bits"], "rules": ["topology.rules"]}.get(key, [key])
         for path in paths:
             *sections, last = path.split(".")
             at = table
