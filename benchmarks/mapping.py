@@ -177,14 +177,23 @@ def embeddings(seeds: range) -> Iterator[Figure]:
         ("attractive 16", place.spring, 16, "king-32x32", 2e-6),
         ("Wishart 16", place.wishart, 16, f"chimera(4,4){free}", 2e-6),
     ):
-        found = np.median(
-            place.chained(make, n, target, len(seeds) if n == 8 else min(len(seeds), 3)), axis=0
+        count = len(seeds) if n == 8 else min(len(seeds), 3)
+        found = np.median(place.chained(make, n, target, count), axis=0)
+        codes = np.median(
+            [_chained_codes(make(n, np.random.default_rng(k)), target) for k in range(count)], axis=0
         )
         what = f"chains: {name} on {target.split('{')[0]}"
         yield Figure(f"{what}, unquantized", found[0], EXACT, "KL/n")
-        yield Figure(f"{what}, 8 bits", found[1], bound, "KL/n")
-        yield Figure("  below the best without compensation", found[2] / found[1], 100, "×", True)
-        yield Figure("  time", found[3], 15.0, "s")
+        yield Figure(f"{what}, 8 bits", codes[0], bound, "KL/n")
+        yield Figure("  below the best without compensation", found[2] / codes[0], 100, "×", True)
+        yield Figure("  time", codes[1], 15.0, "s")
+
+
+def _chained_codes(p: np.ndarray, target: str) -> tuple[float, float]:
+    """KL per variable of the codes, and the seconds from placement to program."""
+    steps = "condition,reduce,split,realise{forbid=readout},place,project,embed,fit,calibrate,quantize,lower"
+    program, seconds = timed(compile_energy, spucc.gaussian(0.0, precision=p), target, passes=steps)
+    return program.ledger[-1].kl_forward, seconds
 
 
 def placements(seeds: range) -> Iterator[Figure]:

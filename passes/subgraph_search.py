@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from spucc.arrays import IntArray
-from spucc.passes.board_graph import balls, bits, members, neighbours
+from spucc.passes.board_graph import balls, members, neighbours
 
 _FIRST_BUDGET = 2_000
 
@@ -71,7 +71,7 @@ def _candidates(
     found = []
     for u in range(n):
         ok = allowed & (sizes >= wanted[u]).all(axis=1) & (degrees_b >= degrees_m[u]).all(axis=1)
-        found.append(bits(np.flatnonzero(ok)))
+        found.append(int.from_bytes(np.packbits(ok, bitorder="little").tobytes(), "little"))
     return found
 
 
@@ -94,15 +94,9 @@ class _Search:
         self.candidates = candidates
         self.ball = ball
         top = len(ball) - 1
-        # Constraints of u on w, the nearest first because they fail first; beyond the board's diameter there are none.
-        self.reach = [
-            [
-                (int(w), int(distance[u, w]))
-                for w in np.argsort(distance[u], kind="stable")
-                if 0 < distance[u, w] <= top
-            ]
-            for u in range(self.n)
-        ]
+        self.distance, self.top = distance, top
+        self.reach: dict[int, list[tuple[int, int]]] = {}
+        self.edges = np.argwhere(distance == 1).tolist()
         self.weight = (1.0 + degree / (1.0 + degree.max(initial=0))).tolist()
         slack = np.array([sum(row[v].bit_count() for row in ball) for v in range(len(ball[0]))])
         self.rank = slack.tolist()
@@ -133,9 +127,32 @@ class _Search:
                 if narrowed is not None:
                     place[u] = v
                     domains = narrowed
+                    last = self._decided(domains)
+                    if last is not None:
+                        return last, steps, True
                     break
             else:
                 return None, steps, True
+
+    def _constraints(self, u: int) -> list[tuple[int, int]]:
+        """The other variables with their distances from u, the nearest first because they fail first; beyond the board's
+        diameter there are none."""
+        if u not in self.reach:
+            row = self.distance[u]
+            order = np.argsort(row, kind="stable")
+            order = order[(row[order] > 0) & (row[order] <= self.top)]
+            self.reach[u] = list(zip(order.tolist(), row[order].tolist()))
+        return self.reach[u]
+
+    def _decided(self, domains: list[int]) -> list[int] | None:
+        """The placement, once every variable has one cell left and these serve."""
+        if any(d & (d - 1) for d in domains):
+            return None
+        place = [d.bit_length() - 1 for d in domains]
+        near = self.ball[min(1, self.top)]
+        if len(set(place)) < self.n or not all(near[place[u]] >> place[w] & 1 for u, w in self.edges):
+            return None
+        return place
 
     def _choose(self, domains: list[int], place: list[int]) -> int:
         best, score = -1, float("inf")
@@ -150,7 +167,7 @@ class _Search:
         """Candidates after u takes v, or None when a variable has none left."""
         others = ~(1 << v)
         narrowed = [d & others for d in domains]
-        for w, k in self.reach[u]:
+        for w, k in self._constraints(u):
             if place[w] < 0:
                 narrowed[w] &= self.ball[k][v]
                 if not narrowed[w]:
