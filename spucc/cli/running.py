@@ -23,11 +23,24 @@ def load_or_compile(program: str, **options: Any) -> Program:
     if program.endswith(".spuc"):
         from spucc.ir import read_program
 
-        return read_program(program)
+        compiled = read_program(program)
+        _refuse_compile_options(program, compiled, options)
+        return compiled
     state, pipeline = compile_to_state(program, (), **{**options, "seed": 0})
     if options.get("tolerance") is not None:
         check_tolerance(state.ledger, options["tolerance"])
     return program_of(state, pipeline)
+
+
+def _refuse_compile_options(file: str, program: Program, options: dict[str, Any]) -> None:
+    """A usage error for options that would have to change a program that is compiled already."""
+    given = [name for name in ("data", "passes", "realise", "ensemble", "bits") if options.get(name)]
+    if options.get("target") not in (None, "ideal", program.device.name):
+        given.append("target")
+    if given:
+        raise click.UsageError(
+            f"`{file}` is compiled already, for {program.device.name}: --{given[0]} cannot change it; run its model instead"
+        )
 
 
 def run_command(program: str, **options: Any) -> None:
@@ -130,7 +143,7 @@ def statement(program: Program, provenance: Any) -> str:
     if last:
         worst = max(last.values(), key=lambda e: (e.sd_error == e.sd_error, e.sd_error))
         if worst.basis == "none":
-            rows.append("the compiled distribution: no statement can be made of its error")
+            rows.append(f"the compiled distribution: no statement can be made of its error ({worst.note})")
         else:
             rows.append(
                 f"the compiled distribution ({worst.basis}): sd within {worst.sd_error:.2g} relative, means within "

@@ -164,6 +164,15 @@ def test_compiled_programs_are_the_same_bytes_and_run_the_same(tmp_path: Path) -
         np.testing.assert_array_equal(a["draws"], b["draws"])
 
 
+def test_a_compiled_program_cannot_be_aimed_elsewhere(tmp_path: Path) -> None:
+    assert spucc("compile", *SCHOOLS, "--target", "spu8", "-o", "a.spuc", cwd=tmp_path).returncode == 0
+    for option in (("--target", "king-8x8"), ("--data", "tau=1"), ("--bits", "4")):
+        run = spucc("run", "a.spuc", *option, cwd=tmp_path)
+        assert run.returncode == 2
+        assert "compiled already, for spu8" in run.stderr
+    assert spucc("run", "a.spuc", "--target", "spu8", "-n", "10", cwd=tmp_path).returncode == 0
+
+
 def test_resuming_from_a_printed_stage_gives_the_same_program(tmp_path: Path) -> None:
     assert spucc("compile", *SCHOOLS, "--target", "spu8", "-o", "whole.spuc", cwd=tmp_path).returncode == 0
     for stop in ("split", "realise", "place", "fit", "quantize"):
