@@ -159,4 +159,6 @@ def _merged(parts: list[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatAr
     if index.shape[1] == 0:
         return index[:1], np.array([c.sum()])
     rows, back = np.unique(index, axis=0, return_inverse=True)
-    return rows, np.bincount(back.reshape(-1), c, rows.shape[0])
+    total: FloatArray = np.zeros(rows.shape[0])
+    np.add.at(total, back.reshape(-1), c)
+    return rows, total

@@ -197,7 +197,7 @@ class Fidelity(Observer):
             return None
         figures = divergence(job, state.device)
         if figures is None:
-            return LedgerEntry(job.name, step.name, NAN, NAN, NAN, NAN, NAN, "none", "no exact law")
+            return LedgerEntry(job.name, step.name, NAN, NAN, NAN, NAN, NAN, "none", _reason(job))
         return LedgerEntry(
             job.name,
             step.name,
@@ -210,8 +210,18 @@ class Fidelity(Observer):
         )
 
 
+def _reason(job: Job) -> str:
+    """Why nothing is said of a job."""
+    if job.target.higher and not any(d.size for d in job.target.domains[1:]):
+        return "coupled quartic units have no closed law, and rounding changed theirs"
+    if not job.target.domains[0].size:
+        return "the lattice is too wide to draw from exactly"
+    return "no exact law"
+
+
 def divergence(job: Job, device: Device) -> Divergence | None:
-    """The figures of a job as it stands; None for what is neither Gaussian nor a small spin system."""
+    """The figures of a job as it stands; None for what is neither Gaussian, nor a narrow spin system, nor
+    the model itself unit by unit."""
     if job.target.n and not job.target.domains[0].size:
         from spucc.spin_fidelity import sampled_figures, spin_figures
 
@@ -220,6 +230,10 @@ def divergence(job: Job, device: Device) -> Divergence | None:
             return Divergence(*figures)
         sampled = sampled_figures(job, device)
         return None if sampled is None else Divergence(NAN, NAN, *sampled, "estimate")
+    if job.target.higher and not any(d.size for d in job.target.domains[1:]):
+        from spucc.langevin_fidelity import same_units
+
+        return Divergence(0.0, 0.0, 0.0, 0.0, 0.0) if same_units(job, device) else None
     if not job.target.is_gaussian or getattr(job.value, "domain", Domain.REAL) is not Domain.REAL:
         return None
     if job.target.n > DENSE_LIMIT:
