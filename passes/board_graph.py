@@ -6,8 +6,6 @@ some 50 ns, which is what makes exhaustive searches practical without compiled c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from scipy import sparse
 
@@ -32,14 +30,6 @@ def live_graph(device: Device) -> sparse.csr_array:
 def neighbours(graph: sparse.csr_array) -> list[IntArray]:
     """The sorted neighbours of every node."""
     return np.split(graph.indices, graph.indptr[1:-1])
-
-
-def bits(nodes: Iterable[int]) -> int:
-    """The set of the given nodes."""
-    value = 0
-    for node in nodes:
-        value |= 1 << int(node)
-    return value
 
 
 def members(value: int) -> list[int]:

@@ -54,7 +54,7 @@ class Levels:
 
     def position(self, v: FloatArray) -> FloatArray:
         """Real indices [..., m] of values [..., m], by interpolation within a table; not clipped otherwise."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             plain = np.where(
                 self.step > 0, (v - self.low) / np.where(self.step > 0, self.step, 1.0), self.first
             )
