@@ -255,7 +255,7 @@ def rounding() -> None:
     """SK models of 8 spins at β = 2 in 4 bits, sign included."""
     from spucc import spin_law
     from spucc.device import Bank
-    from spucc.passes.spin_rounding import Law, Search
+    from spucc.passes.spins.spin_rounding import Law, Search
 
     i, k = np.triu_indices(8, 1)
     bank, losses, kept = Bank(max=7.0, bits=3, signed=True), [], 0

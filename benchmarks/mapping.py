@@ -36,16 +36,16 @@ import spucc
 from spucc.devices import load_device
 from spucc.driver import compile_energy
 from spucc.fidelity import realised_law
-from spucc.passes import border, comparison, splitting
-from spucc.passes.banded_inverse import factorise
-from spucc.passes.board_graph import live_graph
-from spucc.passes.certified_placement import certified
-from spucc.passes.codebook import Codebook
 from spucc.passes.place import Place
-from spucc.passes.projection import project_covariance, project_precision
-from spucc.passes.quantize_search import search
+from spucc.passes.placing.board_graph import live_graph
+from spucc.passes.placing.certified_placement import certified
+from spucc.passes.placing.spectral_placement import information, place_by_weights
+from spucc.passes.projecting.banded_inverse import factorise
+from spucc.passes.projecting.projection import project_covariance, project_precision
+from spucc.passes.quantizing.codebook import Codebook
+from spucc.passes.quantizing.quantize_search import search
 from spucc.passes.realise import Realise
-from spucc.passes.spectral_placement import information, place_by_weights
+from spucc.passes.realising import border, comparison, splitting
 from spucc.pipeline import Context
 from spucc.stages import Job, Step
 

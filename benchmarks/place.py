@@ -25,9 +25,9 @@ from spucc.device import Device
 from spucc.devices import load_device
 from spucc.diagnostics import SpuccError
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.passes.board_graph import adjacency, live_graph
 from spucc.passes.embed import Embed
 from spucc.passes.place import Place
+from spucc.passes.placing.board_graph import adjacency, live_graph
 from spucc.pipeline import Context
 from spucc.readback import Affine
 from spucc.stages import Couplings, Job, Placed, plain_roles

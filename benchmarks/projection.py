@@ -16,8 +16,8 @@ import numpy as np
 from scipy import sparse
 
 from spucc.device import TopologySpec
-from spucc.passes.banded_inverse import factorise
-from spucc.passes.projection import project_covariance, project_precision
+from spucc.passes.projecting.banded_inverse import factorise
+from spucc.passes.projecting.projection import project_covariance, project_precision
 from spucc.topology import build
 
 

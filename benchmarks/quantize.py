@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spucc.passes.closest import sphere_bound
-from spucc.passes.codebook import Codebook, free, springs, uniform
-from spucc.passes.quantize_search import search
+from spucc.passes.quantizing.closest import sphere_bound
+from spucc.passes.quantizing.codebook import Codebook, free, springs, uniform
+from spucc.passes.quantizing.quantize_search import search
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

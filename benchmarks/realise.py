@@ -22,7 +22,7 @@ from scipy import sparse
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.passes.comparison import judge
+from spucc.passes.realising.comparison import judge
 
 
 def workloads(folder: Path, largest: int = 64) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

@@ -27,7 +27,7 @@ from spucc.driver import compile_energy
 from spucc.energy import Energy
 from spucc.fidelity import gaussian_divergence
 from spucc.law import program_law
-from spucc.passes.comparison import judge
+from spucc.passes.realising.comparison import judge
 from spucc.readback import Affine, HostLoop
 from spucc.stages import Configuration, Job, Program
 

@@ -1,6 +1,7 @@
-"""The middle of the compiler: one file a pass.
+"""The middle of the compiler. One file here is one pass; the folders hold what the passes compute with, `spins` and
+`langevin` also the passes of those families.
 
-`REGISTRY` maps names to thunks, so that nothing is imported before it is used. `default_pipeline` is data: the passes of
+`REGISTRY` maps names to thunks, so that nothing is imported before it is used. `PIPELINES` is data: the passes of
 each device family in their order; each pass says in `why` why it stands there.
 """
 
@@ -34,15 +35,15 @@ REGISTRY: dict[str, Callable[[], type[Pass]]] = {
     "calibrate": _thunk("calibrate", "Calibrate"),
     "quantize": _thunk("quantize", "Quantize"),
     "lower": _thunk("lower", "Lower"),
-    "encode": _thunk("spin_encode", "Encode"),
-    "gauge": _thunk("spin_gauge", "Gauge"),
-    "realise-spins": _thunk("spin_realise", "RealiseSpins"),
-    "embed-spins": _thunk("spin_embed", "EmbedSpins"),
-    "quantize-spins": _thunk("spin_quantize", "QuantizeSpins"),
-    "realise-langevin": _thunk("langevin_realise", "RealiseLangevin"),
-    "fit-langevin": _thunk("langevin_fit", "FitLangevin"),
-    "quantize-langevin": _thunk("langevin_quantize", "QuantizeLangevin"),
-    "lower-sweeps": _thunk("sweep_lower", "LowerSweeps"),
+    "encode": _thunk("spins.spin_encode", "Encode"),
+    "gauge": _thunk("spins.spin_gauge", "Gauge"),
+    "realise-spins": _thunk("spins.spin_realise", "RealiseSpins"),
+    "embed-spins": _thunk("spins.spin_embed", "EmbedSpins"),
+    "quantize-spins": _thunk("spins.spin_quantize", "QuantizeSpins"),
+    "realise-langevin": _thunk("langevin.langevin_realise", "RealiseLangevin"),
+    "fit-langevin": _thunk("langevin.langevin_fit", "FitLangevin"),
+    "quantize-langevin": _thunk("langevin.langevin_quantize", "QuantizeLangevin"),
+    "lower-sweeps": _thunk("spins.sweep_lower", "LowerSweeps"),
 }
 
 _BOARD = "condition,reduce,split,realise,place,project,embed,fit,calibrate,quantize,lower"

@@ -19,9 +19,9 @@ from spucc.arrays import FloatArray, frozen
 from spucc.board_law import LYAPUNOV, Parts, cell_covariance, parts_of, voltage_covariance
 from spucc.circuit import network, strays
 from spucc.device import Device, Family
-from spucc.passes.moments import inverse
+from spucc.passes.fitting.spring_box import scale_step
 from spucc.passes.project import board_pairs
-from spucc.passes.spring_box import scale_step
+from spucc.passes.realising.moments import inverse
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Job, Placed, Stage

@@ -13,8 +13,8 @@ from spucc.circuit import assemble, strays
 from spucc.device import Device
 from spucc.diagnostics import fail
 from spucc.energy import Domain
-from spucc.passes.chain_margin import Rounding, relax
-from spucc.passes.chain_solver import Network, Reading, read, tune
+from spucc.passes.embedding.chain_margin import Rounding, relax
+from spucc.passes.embedding.chain_solver import Network, Reading, read, tune
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Job, Placed, Stage

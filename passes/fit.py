@@ -28,11 +28,11 @@ class Fit(JobPass):
         placed = job.value
         assert isinstance(placed, Placed)
         if device.family is Family.CAPACITIVE:
-            from spucc.passes.spring_fit import fit_springs
+            from spucc.passes.fitting.spring_fit import fit_springs
 
             return fit_springs(job, placed, device, context)
         if device.family is Family.RESISTIVE:
-            from spucc.passes.conductance_fit import fit_conductances
+            from spucc.passes.fitting.conductance_fit import fit_conductances
 
             return fit_conductances(job, placed, device, context)
         return Outcome(placed)

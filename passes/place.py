@@ -14,15 +14,15 @@ from spucc.circuit import required_edges
 from spucc.device import Device
 from spucc.diagnostics import SpuccError, fail
 from spucc.energy import Domain
-from spucc.passes.board_graph import adjacency, live_graph
-from spucc.passes.certified_placement import certified
-from spucc.passes.chain_start import chained
-from spucc.passes.chains import Chains, is_embedding, trim
-from spucc.passes.embedding_templates import template
-from spucc.passes.minor_embedding import find_embedding
-from spucc.passes.native_placement import find_native
-from spucc.passes.placement_proofs import no_embedding, no_placement
-from spucc.passes.spectral_placement import information, place_by_weights
+from spucc.passes.embedding.chain_start import chained
+from spucc.passes.placing.board_graph import adjacency, live_graph
+from spucc.passes.placing.certified_placement import certified
+from spucc.passes.placing.chains import Chains, is_embedding, trim
+from spucc.passes.placing.embedding_templates import template
+from spucc.passes.placing.minor_embedding import find_embedding
+from spucc.passes.placing.native_placement import find_native
+from spucc.passes.placing.placement_proofs import no_embedding, no_placement
+from spucc.passes.placing.spectral_placement import information, place_by_weights
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.stages import Couplings, Job, Placed, Stage, cells_of, edge_list
 

@@ -12,7 +12,7 @@ from spucc.arrays import IntArray, frozen
 from spucc.circuit import assemble
 from spucc.device import Device
 from spucc.diagnostics import fail
-from spucc.passes.comparison import comparison, ldl, positive_scaling
+from spucc.passes.realising.comparison import comparison, ldl, positive_scaling
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Job, Placed, Stage, edge_list
@@ -37,7 +37,7 @@ class Project(JobPass):
         assert isinstance(placed, Placed)
         if fits(placed, device) or np.unique(placed.chain).size < placed.n:
             return Outcome(placed)
-        from spucc.passes.projection import project_precision
+        from spucc.passes.projecting.projection import project_precision
 
         k = assemble(placed.family, placed.edges, placed.ground, placed.coupling)
         pattern = board_pairs(placed.cell, device)
@@ -106,7 +106,7 @@ def board_pairs(cells: IntArray, device: Device) -> IntArray:
 def divergence(p: sparse.csr_array, q: sparse.csr_array) -> float:
     """KL(N(0, P⁻¹) ‖ N(0, Q⁻¹)) in nats; for large matrices at matched moments, where tr(QΣ) = n."""
     if p.shape[0] <= 1500:
-        from spucc.passes.nearest import divergence as dense
+        from spucc.passes.realising.nearest import divergence as dense
 
         return dense(p.toarray(), q.toarray())
     a, b = ldl(p), ldl(q)

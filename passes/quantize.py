@@ -15,8 +15,8 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Bank, Device
 from spucc.diagnostics import fail
 from spucc.energy import Domain
-from spucc.passes import quantize_board
-from spucc.passes.quantize_search import Search, search
+from spucc.passes.quantizing import quantize_board
+from spucc.passes.quantizing.quantize_search import Search, search
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine, HostLoop
 from spucc.stages import Job, Placed, Quantized, Stage

@@ -18,8 +18,8 @@ from spucc.arrays import FloatArray, frozen
 from spucc.device import Device, Family
 from spucc.diagnostics import fail
 from spucc.energy import Domain, Energy
-from spucc.passes import moments
-from spucc.passes.readout import COLUMNS, search
+from spucc.passes.realising import moments
+from spucc.passes.realising.readout import COLUMNS, search
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Couplings, Job, Stage, plain_roles
@@ -80,7 +80,7 @@ Realiser = Callable[[Energy, Device, Realise, Context], Outcome]
 _GAUSSIAN: dict[Family, tuple[str, str]] = {
     Family.IDEAL: (__name__, "ideal"),
     Family.RESISTIVE: (__name__, "resistive"),
-    Family.CAPACITIVE: ("spucc.passes.capacitive", "capacitive"),
+    Family.CAPACITIVE: ("spucc.passes.realising.capacitive", "capacitive"),
 }
 _OTHERS: dict[Family, tuple[str, str]] = {}
 

@@ -5,8 +5,8 @@ A target is one of
                                `spucc.devices`, each naming a package that holds device files)
     ./boards/mine.toml         a device file
     king(12,12)                a lattice by its numbers
-followed, if wanted, by changes in braces: `spu8{bits=10 coupling.max=2e-9}`. `bits` sets the self bank (of p-bits: the fields) and the couplers;
-any other field goes by its dotted name.
+followed, if wanted, by changes in braces: `spu8{bits=10 coupling.max=2e-9}`. `bits` sets the self bank (of p-bits:
+the fields) and the couplers; any other field goes by its dotted name.
 """
 
 from __future__ import annotations

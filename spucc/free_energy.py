@@ -164,7 +164,7 @@ def answer(query: Query, model: Energy, draw: Draw) -> Answer:
 def spin_answer(query: Query, model: Energy, seed: int) -> Answer:
     """The answer to `logz` of a model of spins and bits: log Σ e^{−E/T}, exact where the graph is narrow (any 20 spins are),
     else by annealed importance sampling. Products of many spins are first made pairs, which keeps the sum the same."""
-    from spucc.passes.spin_encode import encode
+    from spucc.passes.spins.spin_encode import encode
     from spucc.targets.spins.queries import log_partition
 
     found = log_partition(encode(model) if model.higher else model, seed)

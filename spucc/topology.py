@@ -192,7 +192,9 @@ def chimera(spec: TopologySpec) -> Graph:
     along = along + np.where(along > 0, 0.5, -0.5)
     size = t + 2
     aside = 0.4 * along
-    place = np.stack([c * size + np.where(u == 0, aside, along), r * size + np.where(u == 0, along, -aside)], axis=1)
+    place = np.stack(
+        [c * size + np.where(u == 0, aside, along), r * size + np.where(u == 0, along, -aside)], axis=1
+    )
     return number.size, np.concatenate(pairs), np.asarray(place, dtype=np.float64)
 
 

@@ -49,11 +49,11 @@ def energy_of(name: str) -> Energy:
     return elaborate(text, files=[folder / "data.npz"], folder=folder)
 
 
-NAMES = (
-    "blr_kidscore_momhsiq blr_kilpisjarvi blr_sblrc gmrf_columbus gmrf_scotland_lip gp_mcycle gp_regr11 lgbn_ecoli70 "
-    "lgbn_magic_niab lmm_dyestuff lmm_pastes spd_bcsstk01 spd_kms8 spd_knot spd_lehmer8 spd_lfat5 spd_minij8 "
-    "spd_thermox_2x2 spd_thermox_3x3 spd_thermox_wishart50 ssm_nile ssm_nile_missing"
-).split()
+NAMES = """
+blr_kidscore_momhsiq blr_kilpisjarvi blr_sblrc gmrf_columbus gmrf_scotland_lip gp_mcycle gp_regr11 lgbn_ecoli70
+lgbn_magic_niab lmm_dyestuff lmm_pastes spd_bcsstk01 spd_kms8 spd_knot spd_lehmer8 spd_lfat5 spd_minij8
+spd_thermox_2x2 spd_thermox_3x3 spd_thermox_wishart50 ssm_nile ssm_nile_missing
+""".split()
 
 
 def close(found: Any, expected: Any) -> None:
@@ -71,7 +71,10 @@ def test_the_compiled_law_is_the_oracle_s(name: str) -> None:
     for query in program.source.queries:
         form = query.form
         assert form is not None
-        moments[query.name] = form.matrix @ law.mean + form.offset, form.matrix @ (form.matrix @ law.covariance).T
+        moments[query.name] = (
+            form.matrix @ law.mean + form.offset,
+            form.matrix @ (form.matrix @ law.covariance).T,
+        )
     mean, cov = moments["z"]
     if name.startswith("spd"):
         close(mean, oracle["x"])
@@ -94,7 +97,9 @@ def test_eight_schools(tau: int) -> None:
         "data y: real[J]\ndata sigma: real[J]\ndata tau: real\nvar mu: real ~ normal(0, 5)\n"
         "var theta: real[J] ~ normal(mu, tau)\ny ~ normal(theta, sigma)\nquery z = mean(concat(theta, [mu]))\n"
     )
-    program = compile_energy(elaborate(text, data={"y": raw["y"], "sigma": raw["sigma"], "tau": tau}), "ideal")
+    program = compile_energy(
+        elaborate(text, data={"y": raw["y"], "sigma": raw["sigma"], "tau": tau}), "ideal"
+    )
     law = program_law(program)
     form = program.source.queries[0].form
     assert form is not None and law.covariance is not None

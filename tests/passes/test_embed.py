@@ -12,9 +12,9 @@ from spucc.device import Device, Family
 from spucc.devices import load_device
 from spucc.diagnostics import SpuccError
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.passes.chain_margin import Rounding, _gradient
-from spucc.passes.chain_solver import Jacobian, read, tune
 from spucc.passes.embed import Embed, start
+from spucc.passes.embedding.chain_margin import Rounding, _gradient
+from spucc.passes.embedding.chain_solver import Jacobian, read, tune
 from spucc.passes.place import Place
 from spucc.pipeline import Context, parse_passes
 from spucc.placement import verify
@@ -239,7 +239,7 @@ def test_derivatives_against_finite_differences(target: str) -> None:
 
 
 def test_products_solve_the_same_equations_as_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    import spucc.passes.chain_solver as chain_solver
+    import spucc.passes.embedding.chain_solver as chain_solver
 
     network, L = start(
         Place()

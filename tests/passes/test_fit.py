@@ -13,8 +13,9 @@ from spucc.circuit import network
 from spucc.device import Adc, Bank, Calibration, Circuit, Device, DeviceSpec, Family, Strays, TopologySpec
 from spucc.diagnostics import SpuccError
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.passes import comparison, conductance_fit, spring_box, spring_scaling
 from spucc.passes.fit import Fit
+from spucc.passes.fitting import conductance_fit, spring_box, spring_scaling
+from spucc.passes.realising import comparison
 from spucc.pipeline import Context
 from spucc.readback import Affine
 from spucc.stages import Job, Placed, edge_list, plain_roles

@@ -14,15 +14,15 @@ from spucc.device import Device, Family, TopologySpec
 from spucc.devices import load_device
 from spucc.diagnostics import SpuccError
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.passes.board_graph import adjacency, live_graph
-from spucc.passes.certified_placement import certified
-from spucc.passes.chains import is_embedding, trim
-from spucc.passes.embedding_templates import template
-from spucc.passes.minor_embedding import find_embedding, shorten
 from spucc.passes.place import Place
-from spucc.passes.placement_proofs import treewidth_at_least
-from spucc.passes.spectral_placement import information, place_by_weights
-from spucc.passes.subgraph_search import find_monomorphism
+from spucc.passes.placing.board_graph import adjacency, live_graph
+from spucc.passes.placing.certified_placement import certified
+from spucc.passes.placing.chains import is_embedding, trim
+from spucc.passes.placing.embedding_templates import template
+from spucc.passes.placing.minor_embedding import find_embedding, shorten
+from spucc.passes.placing.placement_proofs import treewidth_at_least
+from spucc.passes.placing.spectral_placement import information, place_by_weights
+from spucc.passes.placing.subgraph_search import find_monomorphism
 from spucc.pipeline import Context, Outcome, parse_passes
 from spucc.placement import diagnose, verify
 from spucc.readback import Affine, Majority

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from spucc.device import TopologySpec
-from spucc.passes import banded_inverse, projection
+from spucc.passes.projecting import banded_inverse, projection
 from spucc.topology import build
 
 

@@ -16,10 +16,10 @@ from spucc.arrays import frozen
 from spucc.device import Bank, Calibration, Device, DeviceSpec, Family, Topology, TopologySpec
 from spucc.diagnostics import SpuccError
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.passes import quantize_search
-from spucc.passes.codebook import free, uniform
 from spucc.passes.quantize import Quantize
-from spucc.passes.quantize_search import search
+from spucc.passes.quantizing import quantize_search
+from spucc.passes.quantizing.codebook import free, uniform
+from spucc.passes.quantizing.quantize_search import search
 from spucc.pipeline import Context
 from spucc.readback import Affine
 from spucc.stages import Job, Placed, Quantized, Step, plain_roles

@@ -21,8 +21,8 @@ from spucc.device import (
 )
 from spucc.diagnostics import SpuccError
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.passes import border, comparison, moments, nearest, readout, splitting
 from spucc.passes.realise import Realise
+from spucc.passes.realising import border, comparison, moments, nearest, readout, splitting
 from spucc.pipeline import Context
 from spucc.readback import Affine, HostLoop
 from spucc.stages import Couplings, Job, Role

@@ -11,8 +11,8 @@ from spucc.devices import load_device
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy
 from spucc.law import program_law
-from spucc.passes import forecast
 from spucc.passes.place import chain_lengths
+from spucc.passes.realising import forecast
 from spucc.pipeline import Context
 from spucc.stages import Program
 

@@ -19,9 +19,9 @@ from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy
 from spucc.energy import Domain, Energy, Monomials, Quadratic, layout
 from spucc.oracle import enumerate_spins
-from spucc.passes.spin_encode import encode
-from spucc.passes.spin_gauge import frustrated_cycle, gauge
-from spucc.passes.spin_rounding import Law, Search
+from spucc.passes.spins.spin_encode import encode
+from spucc.passes.spins.spin_gauge import frustrated_cycle, gauge
+from spucc.passes.spins.spin_rounding import Law, Search
 from spucc.targets.nonlinear import Langevin
 from spucc.targets.pbit import Pbit
 from spucc.targets.spins.chains import Chains
@@ -174,7 +174,7 @@ def test_rounding_of_sherrington_kirkpatrick_models() -> None:
 
 
 def test_the_program_keeps_a_ground_state_that_rounding_loses() -> None:
-    from spucc.passes.spin_ground import keep_ground
+    from spucc.passes.spins.spin_ground import keep_ground
 
     bank = Bank(max=1.0, bits=1, signed=True)
     kept, represented = 0, 0

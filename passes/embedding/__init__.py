@@ -1,0 +1,1 @@
+"""Kernels of `embed`: chains whose finite strength is made up for."""

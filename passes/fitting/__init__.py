@@ -1,0 +1,1 @@
+"""Kernels of `fit`: component values within their ranges."""

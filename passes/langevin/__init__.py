@@ -1,0 +1,1 @@
+"""Passes and kernels of the Langevin family."""

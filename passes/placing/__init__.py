@@ -1,0 +1,1 @@
+"""Kernels of `place`: subgraphs, templates, heuristics, proofs."""

@@ -1,0 +1,1 @@
+"""Kernels of `project`: the nearest law on a board's couplers."""

@@ -1,0 +1,1 @@
+"""Kernels of `quantize`: the closest-vector problem in the Fisher metric."""

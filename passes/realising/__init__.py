@@ -1,0 +1,1 @@
+"""Kernels of `realise`: what a family can do, and the ways to it."""

@@ -1,0 +1,1 @@
+"""Passes and kernels of the p-bit family."""
