@@ -20,7 +20,7 @@ Token = tuple[str, str, int, int]
 
 KEYWORDS = frozenset(
     """data let var param energy observe for in if else temperature train query import fn
-    and or not true false None""".split()  # noqa: SIM905
+    and or not true false None""".split()
 )
 
 # At most so many brackets within brackets. The tree itself is bounded by `parser.MAX_DEPTH`.

@@ -21,7 +21,7 @@ _LONGEST = 4
 
 _EXPRESSIONS = frozenset(
     """expr or_test and_test not_test comparison arith term factor power postfix atom call callee args arg
-    exprs subscripts subscript names targets type NAME NUMBER STRING true false None""".split()  # noqa: SIM905
+    exprs subscripts subscript names targets type NAME NUMBER STRING true false None""".split()
 )
 _INFIX = frozenset(["ADD", "MUL", "**", "and", "or", ".", ","])
 _PREFIX = frozenset(["ADD", "not"])

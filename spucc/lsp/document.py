@@ -26,7 +26,7 @@ from spucc.grammar.values import Random
 from spucc.lsp.names import Names, Symbol, covers, resolve
 from spucc.lsp.summary import energy_at
 
-STATEMENTS = "data let var param fn energy observe temperature for if train import query".split()  # noqa: SIM905
+STATEMENTS = "data let var param fn energy observe temperature for if train import query".split()
 
 
 @dataclass(frozen=True, slots=True)
