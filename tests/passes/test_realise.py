@@ -418,4 +418,4 @@ def test_a_board_without_couplers_leaves_all_to_the_host() -> None:
     assert outcome.value.matrix.nnz == 3
     with pytest.raises(SpuccError) as caught:
         apply(p, bare.without(cells=range(8)))
-    assert caught.value.diagnostics[0].code == "E0512"
+    assert caught.value.diagnostics[0].code == "E0542"
