@@ -77,9 +77,9 @@ def test_explaining_every_entry_and_coupler(target: str) -> None:
 @pytest.mark.parametrize("name", sorted(f.stem for f in EXAMPLES.glob("*.spu")))
 def test_every_example_at_every_stage(name: str) -> None:
     """On the ideal device, in all texts and containers."""
-    data = EXAMPLES / f"{name}.json"
-    alias = EXAMPLES / f"{name.removesuffix('_spu8')}.json"
-    model = load(EXAMPLES / f"{name}.spu", files=[f for f in (data, alias) if f.exists()][:1])
+    stems = (name, name.removesuffix("_spu8"))
+    files = [f for stem in stems for f in (EXAMPLES / f"{stem}.json", EXAMPLES / f"{stem}.npz") if f.exists()]
+    model = load(EXAMPLES / f"{name}.spu", files=files[:1])
     if not all(v.domain == "real" for v in model.energy.variables):
         device = load_device("ideal")
         state = State(Stage.ENERGY, model.energy, model.energy, device)
