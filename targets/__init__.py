@@ -42,6 +42,12 @@ def _tempering() -> Backend:
     return Pbit(name="tempering", tempering=True)
 
 
+def _thrml() -> Backend:
+    from spucc.targets.thrml_program import Thrml
+
+    return Thrml()
+
+
 def _langevin() -> Backend:
     from spucc.targets.nonlinear import Langevin
 
@@ -54,6 +60,7 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     "spice": _spice,
     "pbit": _pbit,
     "tempering": _tempering,
+    "thrml": _thrml,
     "langevin": _langevin,
 }
 
