@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from spucc.ir.tables import Column, Kind, member_of, read_table, write_table
+from spucc.ir.rows import Kind
+from spucc.ir.tables import Column, member_of, read_table, write_table
 from spucc.ir.text import COMMENTED, Reader, Writer
 from spucc.ir.vectors import Dense, read_ranges, sizes, written_ranges
 

@@ -4,52 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from spucc.arrays import frozen
+from spucc.ir.rows import Kind, print_rows, read_rows, to_words
 from spucc.ir.text import COMMENTED, Reader, Writer, aligned
-from spucc.stages import Role
 
 Comments = Callable[[Writer, Any], "Sequence[str] | None"]
-
-
-class Kind(Enum):
-    """What the numbers of a column are."""
-
-    FLOAT = "float"
-    INT = "int"
-    CODE = "code"
-    """Integer codes, or the values themselves on a continuous bank: the column's head says which."""
-    ROLE = "role"
-
-
-_ROLES = {int(r): r.name.lower() for r in Role}
-_WANTED = {
-    Kind.FLOAT: "write a number such as 1.5 or 2e-12 (float)",
-    Kind.INT: "write a whole number (int)",
-    Kind.ROLE: f"write a role: {', '.join(_ROLES.values())}",
-}
-_ROLE_CODES = {name: code for code, name in _ROLES.items()}
-
-
-def to_words(array: np.ndarray, kind: Kind) -> list[str]:
-    """The entries of a 1-D array, exactly."""
-    values = array.tolist()
-    if kind is Kind.ROLE:
-        return [_ROLES.get(v, str(v)) for v in values]
-    return list(map(repr, values))
-
-
-def from_words(words: Sequence[str], kind: Kind) -> np.ndarray:
-    """The 1-D array of `to_words`. Raises ValueError or OverflowError for words that are no such numbers."""
-    if kind is Kind.ROLE:
-        return np.array([_ROLE_CODES[w] if w in _ROLE_CODES else int(w) for w in words], dtype=np.int64)
-    if kind is Kind.INT:
-        return np.array(list(map(int, words)), dtype=np.int64)
-    return np.array(list(map(float, words)), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -126,13 +89,12 @@ def write_table(
         return
     parts = [(h, part, column.kind) for column, array in columns for h, part in column.split(array)]
     heads = [h for h, _, _ in parts]
-    words = [to_words(part, kind) for _, part, kind in parts]
     with out.block(head, name):
-        if len(words[0]) > COMMENTED:
+        if len(parts[0][1]) > COMMENTED:
             out.line(" ".join(heads))
-            out.lines.extend(map(" ".join, zip(*words)))
+            out.lines.append(print_rows([(part, kind) for _, part, kind in parts]))
             return
-        lines = aligned([heads, *zip(*words)])
+        lines = aligned([heads, *zip(*(to_words(part, kind) for _, part, kind in parts))])
         notes = comments() or ()
         if len(notes) != len(lines) - 1:
             notes = [""] * (len(lines) - 1)
@@ -173,45 +135,6 @@ def read_table(src: Reader, member: str, columns: Sequence[Column]) -> dict[str,
         for c in columns
         if (found := claims[c.field])
     }
-
-
-def read_rows(src: Reader, heads: Sequence[str], kinds: Sequence[Kind]) -> list[np.ndarray]:
-    """The columns of the rows up to the end of the block."""
-    first = src.mark()
-    body = src.body()
-    lines = body.split("\n")
-    words = body.split()
-    filled = sum(1 for line in lines if line and not line.isspace())
-    if filled * len(heads) == len(words) and body.isascii() and "_" not in body:
-        try:
-            return [from_words(words[k :: len(heads)], kind) for k, kind in enumerate(kinds)]
-        except (ValueError, OverflowError):
-            pass
-    for k, line in enumerate(lines):
-        _judge(src, first, k, line.split(), heads, kinds)
-    src.fault("E0609", "the rows of this table cannot be read")
-
-
-def _judge(
-    src: Reader, first: tuple[int, int], k: int, row: list[str], heads: Sequence[str], kinds: Sequence[Kind]
-) -> None:
-    """Raise the fault of row `k`, if it has one."""
-    if row and len(row) != len(heads):
-        src.goto(first, k)
-        src.fault(
-            "E0609",
-            f"this row has {len(row)} words, but there are {len(heads)} columns",
-            help=" ".join(heads)[:80],
-        )
-    for head, kind, word in zip(heads, kinds, row):
-        try:
-            from_words([word], kind)
-            if word.isascii() and "_" not in word:
-                continue
-        except (ValueError, OverflowError):
-            pass
-        src.goto(first, k)
-        src.fault("E0618", f"`{head[:40]}` cannot be `{word[:60]}`", help=_WANTED[kind])
 
 
 def _members(src: Reader, member: str, columns: Sequence[tuple[Column, str]]) -> dict[str, np.ndarray]:

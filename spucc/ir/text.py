@@ -27,7 +27,6 @@ COMMENTED = 1000
 # Possessive, so that no text can make them backtrack.
 _CONTENT = re.compile(r'(?:[^"#]++|"(?:[^"\\]++|\\.)*+(?:"|$))*+')
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"[^\s"]*+|\S++')
-_CLOSE = re.compile(r"^[ \t]*\}", re.MULTILINE)
 _COMMENT = re.compile(r"#[^\n]*")
 
 
@@ -66,13 +65,6 @@ class Writer:
         self._path.pop()
         self.line("}")
         self.energy, self.cells = kept
-
-    @contextmanager
-    def section(self, name: str) -> Iterator[None]:
-        """A block of the top level, which gets a digest."""
-        start = len(self.lines)
-        yield
-        self.sections.append((name, start, len(self.lines)))
 
     def member(self, name: str) -> str:
         """What an array `name` of the current block is called in the container."""
@@ -210,13 +202,19 @@ class Reader:
 
     def body(self) -> str:
         """All text up to the line that closes the current block, comments left out; the block is closed."""
-        begin, close = self._next, _CLOSE.search(self.text, self._next)
-        if close is None:
-            self._next = len(self.text)
-            self.ended("`}`")
-        body = self.text[begin : close.start()]
+        begin = line = self._next
+        while True:
+            brace = self.text.find("}", line)
+            if brace < 0:
+                self._next = len(self.text)
+                self.ended("`}`")
+            line = max(self.text.rfind("\n", begin, brace) + 1, begin)
+            if not self.text[line:brace].strip(" \t"):
+                break
+            line = self.text.find("\n", brace) + 1 or len(self.text)
+        body = self.text[begin:line]
         self.number += body.count("\n")
-        self._next = close.start()
+        self._next = line
         self.close()
         return _COMMENT.sub("", body) if "#" in body else body
 

@@ -10,17 +10,8 @@ import numpy as np
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.ir.atoms import SHAPE
-from spucc.ir.tables import (
-    Column,
-    Comments,
-    Kind,
-    fetch,
-    member_of,
-    read_rows,
-    read_table,
-    to_words,
-    write_table,
-)
+from spucc.ir.rows import Kind, print_rows, read_rows, to_words
+from spucc.ir.tables import Column, Comments, fetch, member_of, read_table, write_table
 from spucc.ir.text import COMMENTED, Reader, Writer, aligned, from_ranges, ranges
 
 
@@ -80,10 +71,12 @@ class Dense:
                 pass
         else:
             with out.block(f"{key} dense {shape}", key):
-                words, width = to_words(value.ravel(), Kind.FLOAT), value.shape[-1] if value.ndim else 1
-                table = [words[k : k + width] for k in range(0, len(words), width)]
-                for line in aligned(table) if len(table) <= COMMENTED else map(" ".join, table):
-                    out.line(line)
+                table = value.reshape(-1, value.shape[-1] if value.ndim else 1)
+                if len(table) > COMMENTED:
+                    out.lines.append(print_rows([(column, Kind.FLOAT) for column in table.T]))
+                else:
+                    for line in aligned([to_words(row, Kind.FLOAT) for row in table]):
+                        out.line(line)
 
     def read(self, src: Reader, key: str) -> FloatArray:
         src.expect(key)
