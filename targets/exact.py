@@ -28,6 +28,8 @@ from spucc.threads import one_blas_thread
 # The purposes of random streams: the host's, then two for each member of an ensemble, its cells' and its
 # read-out's.
 _HOST, _MEMBER = 0, 1
+# Random numbers that are made and worked on together: what a cache holds.
+_GROUP = 2**16
 
 
 class Cells(Protocol):
@@ -50,27 +52,35 @@ class IndependentCells:
         self._mean = law.mean.astype(dtype) if law.mean.any() else None
         self._normals = Normals(streams, chains, law.n, dtype)
         self._chains, self._dtype = chains, dtype
+        tiles = _GROUP // 2 // max(1, chains * self._factor.tile * law.n)
+        self._piece = self._factor.tile * max(1, tiles)
 
     def take(self, first: int, count: int) -> NDArray[Any]:
+        out = np.empty((self._chains, count, self._factor.n), dtype=self._dtype)
+        at, end = first, first + count
+        while at < end:
+            low = at - at % self._factor.tile
+            high = min(end, low + self._piece)
+            out[:, at - first : high - first] = self._piece_of(low, at, high)
+            at = high
+        if self._mean is not None:
+            out += self._mean
+        return out
+
+    def _piece_of(self, low: int, first: int, end: int) -> NDArray[Any]:
+        """Draws first … end − 1, of which `low` is the start of a tile."""
         tile, n = self._factor.tile, self._factor.n
-        low, high = first // tile * tile, -(-(first + count) // tile) * tile
-        if (low, high) == (first, first + count):
-            z = self._normals.take(first, count)
+        high = low + -(-(end - low) // tile) * tile
+        if (low, high) == (first, end):
+            z = self._normals.take(low, high - low)
         else:
             z = np.zeros((self._chains, high - low, n), dtype=self._dtype)
-            z[:, first - low : first - low + count] = self._normals.take(first, count)
-        y = self._factor.colour(z.reshape(-1, n)).reshape(z.shape)[:, first - low : first - low + count]
-        if self._mean is not None:
-            y += self._mean
-        return y
+            z[:, first - low : end - low] = self._normals.take(first, end - first)
+        return self._factor.colour(z.reshape(-1, n)).reshape(z.shape)[:, first - low : end - low]
 
     @property
     def state(self) -> NDArray[Any]:
         return np.zeros((self._chains, 0))
-
-
-# Random numbers that are made and stepped together: what a cache holds.
-_GROUP = 2**16
 
 
 class PathCells:

@@ -21,7 +21,7 @@ from spucc.diagnostics import fail
 from spucc.targets.chebyshev import Spectral
 from spucc.targets.circuits import Board
 from spucc.targets.gaussian import root
-from spucc.targets.linear import Linear, Modes, modes, repeated, system, transition
+from spucc.targets.linear import Linear, Modes, boltzmann, modes, repeated, system, transition
 
 # Cells above which no dense matrix of a circuit is made, and states above which the general step is refused.
 MODAL_CELLS = 2048
@@ -281,7 +281,12 @@ def _mean(circuit: Board, vectors: FloatArray, values: FloatArray) -> FloatArray
 def _general(circuit: Board, interval: float, warm: float, dtype: str) -> General:
     linear = system(circuit)
     f, q = transition(linear, interval)
-    begin = repeated(f, q, None)[1] if warm == inf and interval > 0 else transition(linear, warm)[1]
+    if warm == inf and circuit.equilibrium:
+        begin = boltzmann(circuit, linear)
+    elif warm == inf and interval > 0:
+        begin = repeated(f, q, None)[1]
+    else:
+        begin = transition(linear, warm)[1]
     slowest = float(np.exp(-linear.rates.real.min(initial=inf) * interval)) if dtype == "float32" else 1.0
     return general(linear, f, q, begin, _precision(slowest, dtype))
 
