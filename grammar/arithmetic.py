@@ -283,8 +283,9 @@ def power(x: Numeric, y: Numeric, span: Span) -> Value:
                 return Const(np.asarray(left.astype(np.int64) ** right.astype(np.int64)), batch_of(x, y))
         operands = (left.astype(np.float64), right.astype(np.float64))
         return Const(calculated(np.power, "the result of `**`", span, *operands), batch_of(x, y))
-    exponents = np.unique(y.array)
-    if exponents.size != 1 or exponents[0] != int(exponents[0]) or exponents[0] < 0:
+    exponents = y.array.reshape(-1)
+    n = int(exponents[0]) if exponents.size and exponents[0] < 2**31 else -1
+    if n < 0 or (exponents != n).any():
         fail(
             "E0401",
             f"the random variable {quoted(x.poly.names)} is raised to a power that is not one of 0, 1, 2, "
@@ -294,7 +295,6 @@ def power(x: Numeric, y: Numeric, span: Span) -> Value:
         )
     shape = broadcast(x.shape, y.shape, span)
     base = expanded(x, shape, x.batch)
-    n = int(exponents[0])
     if n > 8:
         fail("E0404", f"{quoted(x.poly.names)} raised to the power {n}: the degree may be at most 4", span)
     if n == 0:

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.energy import Block, Domain, Monomials, Quadratic, Variable
+from spucc.grammar.components import support
 from spucc.grammar.context import Added, AddedBlock
 from spucc.grammar.linear import Linear, picked, ranges, spread
 from spucc.grammar.poly import Affine, Term, check_expansion
@@ -109,8 +110,8 @@ class Accumulator:
 
     def _add_matrices(self, a: Linear, b: Linear, weight: float | FloatArray) -> None:
         left, right = a.csr(self.n), b.csr(self.n)
-        columns_a = np.unique(left.indices).astype(np.int64)
-        columns_b = columns_a if a is b else np.unique(right.indices).astype(np.int64)
+        columns_a = support(left)
+        columns_b = columns_a if a is b else support(right)
         area = columns_a.size * columns_b.size
         dense_a = left.nnz > 0.25 * left.shape[0] * columns_a.size
         dense_b = right.nnz > 0.25 * right.shape[0] * columns_b.size

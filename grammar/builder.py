@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, cast
 
+from msgspec.structs import force_setattr
+
 from spucc.diagnostics import Diagnostic, Span, did_you_mean
 from spucc.grammar import tree
 from spucc.grammar.scanner import Token
@@ -323,7 +325,7 @@ class Builder:
 
     def parentheses(self, opener: Token, inner: tree.Expr, close: Token) -> tree.Expr:
         """No node of their own, but the span of what they hold grows over them."""
-        object.__setattr__(inner, "span", Span(self.file, opener[2], opener[3], close[2], close[3] + 1))
+        force_setattr(inner, "span", Span(self.file, opener[2], opener[3], close[2], close[3] + 1))
         return inner
 
     def tuple_one(self, opener: Token, item: tree.Expr, _comma: Token, close: Token) -> tree.Tuple:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray
+from spucc.grammar.components import support
 
 Coefficient = float | FloatArray
 Slot = tuple[IntArray, Coefficient]
@@ -165,7 +166,7 @@ class Linear:
             data = left
         else:
             matrix = self.csr()
-            columns = np.unique(matrix.indices).astype(np.int64)
+            columns = support(matrix)
             data = left @ matrix[:, columns].toarray()
         k = columns.size
         return Linear.of(

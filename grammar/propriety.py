@@ -18,6 +18,7 @@ from scipy import sparse
 from spucc.arrays import FloatArray, IntArray
 from spucc.diagnostics import Diagnostic, Label, SpuccError
 from spucc.energy import Domain, Energy, Quadratic, QueryKind
+from spucc.grammar.components import components
 from spucc.grammar.context import Added, AddedBlock
 
 # Largest component that is factored as a dense matrix.
@@ -154,21 +155,21 @@ def _dominant(q: Quadratic, free: Any) -> bool:
     if strict.all():
         return True
     part = rows if free.all() else rows[np.flatnonzero(free)][:, np.flatnonzero(free)]
-    from scipy.sparse.csgraph import connected_components
-
-    count, label = connected_components(part, directed=False)
-    return bool(np.unique(label[strict]).size == count)
+    label = components(part)
+    held = np.zeros(label.size, dtype=bool)
+    held[label[strict]] = True
+    return bool(held[label].all())
 
 
 def _by_component(
     energy: Energy, evidence: Evidence, free: Any, asked: Any, covered: Any
 ) -> tuple[Energy, list[Diagnostic]]:
-    from scipy.sparse.csgraph import connected_components
-
     keep = np.flatnonzero(free)
     part = energy.quadratic.restrict(keep) if keep.size < energy.n else energy.quadratic
-    _, label = connected_components(part.pattern(), directed=False)
-    wanted = np.unique(label[asked[keep]])
+    label = components(part.pattern())
+    read = np.zeros(label.size, dtype=bool)
+    read[label[asked[keep]]] = True
+    wanted = np.flatnonzero(read)
     order = np.argsort(label, kind="stable")
     starts = np.searchsorted(label[order], wanted)
     stops = np.searchsorted(label[order], wanted, side="right")
@@ -183,7 +184,7 @@ def _by_component(
     for begin, end in zip(starts[~singles], stops[~singles]):
         small.append(np.sort(order[begin:end]))
     if len(small) > 1 and sum(c.size for c in small) > DENSE and not part.blocks:
-        dominated = _dominant(part, np.isin(label, wanted))
+        dominated = _dominant(part, read[label])
         if dominated:
             small = []
     for members in small:

@@ -15,6 +15,7 @@ from spucc.energy import Domain, Form, Product, Query, QueryKind
 from spucc.grammar import tree
 from spucc.grammar.arithmetic import const_flat, quoted
 from spucc.grammar.checks import asymmetry, cholesky, symmetrised
+from spucc.grammar.components import support
 from spucc.grammar.context import Context
 from spucc.grammar.functions import Arguments, match
 from spucc.grammar.linear import spread
@@ -239,7 +240,7 @@ def _state_at(form: Form, value: FloatArray, span: Span) -> FloatArray:
 
     wanted = value - form.offset
     rows = form.matrix
-    if (np.diff(rows.indptr) == 1).all() and np.unique(rows.indices).size == rows.shape[0]:
+    if (np.diff(rows.indptr) == 1).all() and support(rows).size == rows.shape[0]:
         state = np.zeros(rows.shape[1])
         state[rows.indices] = wanted / rows.data
         return state

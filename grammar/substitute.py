@@ -12,6 +12,7 @@ from scipy import sparse
 
 from spucc.arrays import BoolArray, FloatArray, IntArray
 from spucc.diagnostics import Label, Span, fail
+from spucc.grammar.components import support
 from spucc.grammar.context import AddedBlock, Carried, Fixed
 from spucc.grammar.linear import Linear, spread
 from spucc.grammar.poly import Affine, Poly, Term
@@ -175,7 +176,7 @@ def constrained(
         mask[known] = 0.0
         matrix = sparse.csr_array(matrix.multiply(mask[None, :]))
         matrix.eliminate_zeros()
-    columns = np.unique(matrix.indices).astype(np.int64)
+    columns = support(matrix)
     span = constraints[0].span
     if discrete[columns].any():
         fail(

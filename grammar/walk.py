@@ -12,8 +12,7 @@ LONGEST_CHAIN = 10_000
 
 def children(node: tree.Node) -> Iterator[tree.Node]:
     """The nodes directly below a node, in the order of its fields."""
-    fields: tuple[str, ...] = type(node).__match_args__
-    for name in fields[1:]:
+    for name in node.__struct_fields__[1:]:
         value = getattr(node, name)
         if isinstance(value, tree.Node):
             yield value

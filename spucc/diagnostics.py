@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Never
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+
+class Span(msgspec.Struct, frozen=True, order=True, gc=False):
     """A stretch of a text file. Lines and columns count from 1, columns in characters; the end is exclusive."""
 
     file: str

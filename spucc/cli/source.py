@@ -18,18 +18,20 @@ def check(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...], dia
     from spucc.cli.options import split_data
     from spucc.cli.report import report, sources
     from spucc.diagnostics import Diagnostic, SpuccError
-    from spucc.driver import check_queries, elaborated
+    from spucc.energy import QueryKind
+    from spucc.grammar import load
 
     values, files = split_data(data)
     found: tuple[Diagnostic, ...] = ()
     code = 0
     summary = ""
     try:
-        model = elaborated(
-            Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources()
-        )
+        model = load(Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources())
         found = model.warnings
-        check_queries(model.energy)
+        if any(q.kind is QueryKind.TRAJECTORY for q in model.energy.queries):
+            from spucc.driver import check_queries  # what it loads takes longer than most checks
+
+            check_queries(model.energy)
         variables = ", ".join(
             f"{v.name}{list(v.shape) or ''}" for v in model.energy.variables if not v.stands_for
         )
