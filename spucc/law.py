@@ -20,7 +20,7 @@ from spucc.arrays import BoolArray, FloatArray, IntArray, frozen
 from spucc.diagnostics import fail
 from spucc.fidelity import Divergence, gaussian_divergence
 from spucc.results import columns, figure, write_whole
-from spucc.stages import Configuration, Program
+from spucc.stages import Configuration, Program, source_maps
 
 if TYPE_CHECKING:
     from spucc.targets.law import Law
@@ -61,7 +61,6 @@ def program_law(program: Program) -> ProgramLaw:
         SpuccError: E0595 for a job that is not Gaussian or not compiled to the end, E0596 for one too large to solve;
             E0720, E0721 for a circuit without a law.
     """
-    from spucc.running import source_maps
 
     laws = tuple(job_laws(program))
     maps, offset = source_maps(program)
@@ -116,7 +115,7 @@ def job_laws(program: Program) -> Iterator[Law]:
                 f"job `{job.name}` is not Gaussian, so its law has no mean and covariance to write down",
                 help="`spucc run` draws from it; `spucc.oracle` enumerates up to 20 spins",
             )
-        yield law(job.value, program.device)
+        yield law(job.value, program.device_of(job))
 
 
 def _pairs(program: Program) -> IntArray:

@@ -1,4 +1,4 @@
-"""Models with real variables and spins or bits: one Gaussian part and one spin part, drawn apart.
+"""Models with real variables and spins or bits, on a pair of devices: one for the reals, one for the spins.
 
 Where the spins act on the reals only through fields,
 
@@ -10,14 +10,12 @@ the square completes and nothing has to alternate between the devices:
     η ~ N(0, T A⁻¹), independent of s                                      a Gaussian device's
     x = η + A⁻¹(b + W s)                                                   the read-out
 
-exactly, with A⁻¹ once on the host. Where a spin changes the stiffness of a real variable (spike and slab: s x²), A and with it
-the Gaussian device's configuration would change with every flip: a load of the device for each draw, which no device here
-prices or offers; such models are refused.
+exactly, with A⁻¹ once on the host. Other models take turns (`spucc.turns`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,14 +24,12 @@ from scipy import sparse
 from scipy.sparse import linalg as sparse_linalg
 
 from spucc.arrays import FloatArray, IntArray, frozen
-from spucc.backend import silent
-from spucc.device import Device
+from spucc.backend import Backend, Chunk, Progress, Request, silent
+from spucc.device import Device, Family
 from spucc.diagnostics import Diagnostic, SpuccError, fail
 from spucc.energy import Energy, Form, Monomials, Observed, Quadratic, Query, QueryKind, restrict_variables
-from spucc.estimates import Estimate
-from spucc.readback import Affine
-from spucc.results import Result
-from spucc.stages import Program, Provenance
+from spucc.readback import Affine, fold
+from spucc.stages import Configuration, Job, Program, Provenance, Step
 
 _DRAWS = "draws"
 
@@ -45,60 +41,6 @@ class Separated:
     gaussian: Energy
     spins: Energy
     readback: Affine
-
-
-@dataclass(frozen=True, eq=False)
-class MixedProgram:
-    """Two programs and the way back to the coordinates of `source`."""
-
-    source: Energy
-    gaussian: Program
-    spins: Program
-    readback: Affine
-    provenance: Provenance
-
-    def run(
-        self,
-        *,
-        samples: int = 4000,
-        chains: int = 4,
-        seed: int = 0,
-        progress: Callable[[str, float], None] = silent,
-        mode: str = "independent",
-    ) -> Result:
-        """Run both programs and answer the model's queries from their draws together. Raises as `spucc.running.run_program`."""
-        from spucc.running import Plan, provenance
-        from spucc.targets import DEFAULT_BACKENDS
-
-        plan = Plan.of(samples, chains)
-        parts, complete, names = [], True, []
-        for program in (self.gaussian, self.spins):
-            backend = DEFAULT_BACKENDS[program.device.family]
-            found = program.run(
-                samples=samples, chains=chains, seed=seed, backend=backend, mode=mode, progress=progress
-            )
-            complete = complete and found.complete
-            names.append(backend)
-            parts.append(found[_DRAWS])
-        size = min(p.shape[0] for p in parts)
-        y = np.concatenate([p[:size] for p in parts], axis=1)
-        draws = self.readback.draws(y).reshape(plan.chains, -1, self.source.n)
-        answers = []
-        for query in self.source.queries:
-            estimate = _estimate(query, self.source.n, plan.chains, draws.shape[1])
-            estimate.prepare()
-            estimate.add([draws])
-            answers.append(estimate.answer())
-        first = provenance(self.gaussian, plan, seed, "+".join(names), mode, size)
-        second = provenance(self.spins, plan, seed, "+".join(names), mode, size)
-        origin = {
-            **first,
-            "target": f"{first['target']}+{second['target']}",
-            "device_fingerprint": f"{first['device_fingerprint']}+{second['device_fingerprint']}",
-            "pipeline": f"{first['pipeline']};{second['pipeline']}",
-            "fidelity": {**first["fidelity"], **second["fidelity"]},
-        }
-        return Result(tuple(answers), origin, complete)
 
 
 def is_mixed(energy: Energy) -> bool:
@@ -114,17 +56,27 @@ def refuse_mixed(energy: Energy, device: Device) -> None:
     real, spin, bit = (np.setdiff1d(d, energy.observed.index) for d in energy.domains)
     two = int(min([*spin[:1], *bit[:1]]))
     x, s = energy.label(int(real[0])), energy.label(two)
-    try:
-        separate(energy)
-        way = "give a device for each part: `--target resistive-64+ideal-spin`"
-    except SpuccError as error:
-        raise SpuccError(error.diagnostics) from None
     fail(
         "E0515",
         f"`{x}` is real and `{s}` takes two values; no single device, and so not `{device.name}`, holds both",
         next((v.span for v in energy.variables if v.start <= two < v.stop), None),
-        help=way,
+        help="give a device for each part: `--target resistive-64+ideal-spin`",
     )
+
+
+def unobserved(energy: Energy) -> tuple[Energy, Affine]:
+    """A mixed model without what is observed, and the way back. Raises E0515 where nothing is mixed."""
+    from spucc.passes.condition import conditioned
+
+    if not is_mixed(energy):
+        fail("E0515", "the model is not mixed, so it has no two parts", help="compile it for one device")
+    index, value = energy.observed.index, energy.observed.value
+    keep = np.setdiff1d(np.arange(energy.n), index, assume_unique=True)
+    known = np.zeros(energy.n)
+    known[index] = value
+    rows = sparse.csr_array((np.ones(keep.size), (keep, np.arange(keep.size))), shape=(energy.n, keep.size))
+    model = conditioned(energy, keep, index, value) if index.size else energy
+    return model, Affine(rows, frozen(known))
 
 
 def separate(energy: Energy) -> Separated:
@@ -133,16 +85,11 @@ def separate(energy: Energy) -> Separated:
     Raises E0516, naming the variables, where a real variable has a term above degree 2 or a product with two spins or with its
     own square, and E0515 where nothing is mixed or the real part is not a proper Gaussian.
     """
-    from spucc.passes.condition import conditioned
-
-    index, value = energy.observed.index, energy.observed.value
-    keep = np.setdiff1d(np.arange(energy.n), index, assume_unique=True)
-    model = conditioned(energy, keep, index, value) if index.size else energy
+    model, outer = unobserved(energy)
     real, spin, bit = model.domains
     two = np.sort(np.concatenate([spin, bit]))
-    if not real.size or not two.size:
-        fail("E0515", "the model is not mixed, so it has no two parts", help="compile it for one device")
-    _check(model, real)
+    if why := obstacle(model):
+        fail("E0516", f"the model does not separate into a Gaussian and a spin part: {why}")
     q = model.quadratic.tocsr()
     a = sparse.csc_matrix(q[real][:, real])
     w = np.asarray(-q[real][:, two].toarray())
@@ -182,68 +129,160 @@ def separate(energy: Energy) -> Separated:
     offset = np.zeros(model.n)
     offset[real] = mean
     inner = Affine(sparse.csr_array(above + below + through), frozen(offset))
-    known = np.zeros(energy.n)
-    known[index] = value
-    outer = sparse.csr_array((np.ones(keep.size), (keep, np.arange(keep.size))), shape=(energy.n, keep.size))
-    return Separated(gaussian, spins, Affine(outer, frozen(known)).after(inner))
+    return Separated(gaussian, spins, outer.after(inner))
 
 
 def compile_mixed(
     energy: Energy,
-    real_target: str | Device,
-    spin_target: str | Device,
+    device: Device,
     *,
     provenance: Provenance | None = None,
+    tolerance: float | None = None,
     **options: Any,
-) -> MixedProgram:
-    """Compile the real part for one device and the spins for another; options as of `spucc.driver.compile_energy`.
+) -> Program:
+    """One program for a pair of devices: in two parts where they separate, else one that takes turns (`spucc.turns`).
 
-    Raises as `separate`, as the passes, and E0516 for queries that need more than draws.
+    Options as of `spucc.driver.compile_energy`. Raises E0515 where nothing is mixed or the real part has no proper law, E0516
+    for queries that such a program does not answer and for `passes`, and as the passes.
     """
-    from spucc.driver import compile_energy, with_queries
+    from spucc.driver import check_tolerance, with_queries
+    from spucc.turns import compile_turns
 
+    if options.pop("passes", None):
+        fail("E0516", "a pair of devices has two pipelines, so `passes` cannot name one", help="leave it out")
     source = with_queries(energy)
-    apart = (QueryKind.ARGMIN, QueryKind.LOGZ, QueryKind.LOGDET, QueryKind.TRAJECTORY)
-    bad = [q for q in source.queries if q.kind in apart]
-    if bad:
-        raise SpuccError(
-            [
-                Diagnostic(
-                    "E0516", f"query `{q.name}` asks for `{q.kind}`, which mixed models do not answer", q.span
-                )
-                for q in bad
-            ]
-        )
-    parts = separate(source)
-    gaussian = compile_energy(parts.gaussian, real_target, provenance=provenance, **options)
-    spins = compile_energy(parts.spins, spin_target, provenance=provenance, **options)
-    return MixedProgram(source, gaussian, spins, parts.readback, provenance or Provenance())
+    if obstacle(unobserved(source)[0]):
+        _refuse_queries(source, (QueryKind.LOGZ, QueryKind.TRAJECTORY), "that takes turns")
+        program = compile_turns(source, device, provenance)
+    else:
+        _refuse_queries(source, (QueryKind.TRAJECTORY,), "of two devices")
+        program = _together(source, separate(source), device, provenance, options)
+    if tolerance is not None:
+        check_tolerance(program.ledger, tolerance)
+    return program
 
 
-def _check(model: Energy, real: IntArray) -> None:
-    """Raises E0516 for the first product that no field of a spin on a real variable is."""
+def _refuse_queries(source: Energy, kinds: tuple[QueryKind, ...], what: str) -> None:
+    found = [
+        Diagnostic("E0516", f"query `{q.name}` asks for `{q.kind}`, which no program {what} answers", q.span)
+        for q in source.queries
+        if q.kind in kinds
+    ]
+    if found:
+        raise SpuccError(found)
+
+
+def _together(
+    source: Energy, parts: Separated, device: Device, provenance: Provenance | None, options: dict[str, Any]
+) -> Program:
+    """Both parts compiled, each on its device, as the jobs of one program."""
+    from spucc.driver import compile_energy
+
+    assert device.partner is not None
+    one = compile_energy(parts.gaussian, device.alone, **options)
+    two = compile_energy(parts.spins, device.partner, **options)
+    maps, offset = [], []
+    for part in (one, two):
+        back = fold([s.readback for s in part.steps if s.readback is not None], part.source.n)[0]
+        assert isinstance(back, Affine)
+        maps.append(back.matrix)
+        offset.append(back.offset)
+    both = Affine(sparse.csr_array(sparse.block_diag(maps, format="csr")), frozen(np.concatenate(offset)))
+    note = f"{parts.gaussian.n} real variables and {parts.spins.n} of two values, drawn apart"
+    return Program(
+        device=device,
+        source=source,
+        model=_side_by_side(one.model, two.model),
+        jobs=(*one.jobs, *(replace(j, coordinates=frozen(j.coordinates + one.model.n, np.int64)) for j in two.jobs)),
+        steps=(
+            Step("separate", parts.readback.after(both), (note,)),
+            *(Step(s.name, None, s.notes) for s in (*one.steps, *two.steps)),
+        ),
+        ledger=(*one.ledger, *two.ledger),
+        provenance=provenance or Provenance(),
+        pipeline=f"{one.pipeline};{two.pipeline}",
+    )
+
+
+def _side_by_side(one: Energy, two: Energy) -> Energy:
+    """The energy of both parts, which do not interact; one's coordinates first."""
+    return replace(
+        one,
+        variables=(*one.variables, *(replace(v, start=v.start + one.n) for v in two.variables)),
+        linear=frozen(np.concatenate([one.linear, two.linear])),
+        quadratic=Quadratic(
+            sparse.csr_array(sparse.block_diag([one.quadratic.tocsr(), two.quadratic.tocsr()], format="csr"))
+        ),
+        constant=one.constant + two.constant,
+        higher=tuple(Monomials(frozen(t.index + one.n, np.int64), t.coefficient) for t in two.higher),
+        observed=Observed.none(),
+        queries=(),
+        origins=(),
+    )
+
+
+def obstacle(model: Energy) -> str:
+    """The first product that no field of a spin on a real variable is, and what it does; empty where the model separates."""
     is_real = np.zeros(model.n, dtype=bool)
-    is_real[real] = True
+    is_real[model.domains[0]] = True
     for terms in model.higher:
         bad = is_real[terms.index].any(axis=1)
         if bad.any():
             row = terms.index[np.flatnonzero(bad)[0]].tolist()
             names = "·".join(f"`{model.label(k)}`" for k in row)
             reals = [k for k in row if is_real[k]]
+            first = model.label(reals[0])
             if len(reals) == len(row):
-                why = "the real part is not Gaussian"
-            elif len(reals) >= 2:
-                why = (
-                    f"the stiffness of `{model.label(reals[0])}` changes with every flip, and its device would be "
-                    "loaded anew each time"
-                )
-            else:
-                why = f"two spins at once push `{model.label(reals[0])}`"
-            fail(
-                "E0516",
-                f"the product {names} does not separate into a Gaussian and a spin part: {why}",
-                help="spins may act on real variables through fields, `energy x * s`; or observe one of the variables",
-            )
+                return f"{names}: the real part is not Gaussian"
+            if len(reals) >= 2:
+                return f"{names}: the stiffness of `{first}` changes with every flip"
+            return f"{names}: two spins at once push `{first}`"
+    return ""
+
+
+@dataclass(frozen=True)
+class Both:
+    """The backends of a pair's two devices as one: each runs the jobs of its own."""
+
+    reals: Backend
+    spins: Backend
+
+    @property
+    def name(self) -> str:
+        return f"{self.reals.name}+{self.spins.name}"
+
+    def _of(self, job: Job) -> Backend:
+        assert isinstance(job.value, Configuration)
+        return self.spins if job.value.codes.family is Family.PBIT else self.reals
+
+    def _device(self, job: Job, device: Device) -> Device:
+        assert isinstance(job.value, Configuration)
+        return device.of(job.value.codes.family)
+
+    def independent(self, job: Job, device: Device) -> bool:
+        """Whether the job's own backend draws from it independently."""
+        tells = getattr(self._of(job), "independent", None)
+        return tells is None or bool(tells(job, self._device(job, device)))
+
+    def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
+        """See `spucc.backend.Backend`."""
+        return self._of(job).run(job, self._device(job, device), request, progress)
+
+
+def engine_of(backend: str | Backend | None, device: Device) -> Backend:
+    """The backend that runs a device's programs; of a pair `a+b`, or by default each family's simulator. Raises E0727."""
+    from spucc.targets import backend_of
+
+    if device.partner is None or not (backend is None or isinstance(backend, str)):
+        return backend_of(backend, device.family)
+    names = [None, None] if backend is None else backend.split("+")
+    if len(names) != 2:
+        fail(
+            "E0727",
+            f"`{device.name}` is a pair of devices, and `{backend}` names one backend",
+            help="name two, such as `exact+pbit`, or leave it out",
+        )
+    return Both(backend_of(names[0], device.family), backend_of(names[1], device.partner.family))
 
 
 def _solve(a: sparse.csc_matrix, right: FloatArray, model: Energy, real: IntArray) -> FloatArray:
@@ -279,16 +318,3 @@ def _everything(n: int) -> Query:
 def _renumbered(terms: Monomials, two: IntArray) -> Monomials:
     return Monomials(frozen(np.searchsorted(two, terms.index), np.int64), terms.coefficient)
 
-
-def _estimate(query: Query, n: int, chains: int, draws: int) -> Estimate:
-    """The accumulator of a query over draws of the model's own coordinates."""
-    assert query.form is not None
-    forms, gathers, at = [query.form], [], query.form.size
-    for product in query.products:
-        size = product.left.size
-        gathers.append((slice(at, at + size), slice(at + size, at + 2 * size), product.gather))
-        forms += [product.left, product.right]
-        at += 2 * size
-    stacked = sparse.csr_array(sparse.vstack([f.matrix for f in forms], format="csr"))
-    shift = np.concatenate([np.ravel(f.offset) for f in forms])
-    return Estimate(query, [stacked], shift, chains, draws, False, gathers=gathers)

@@ -19,7 +19,7 @@ from scipy import sparse
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Device, Family
 from spucc.energy import Domain, Energy
-from spucc.readback import Affine, ReadBack
+from spucc.readback import Affine, ReadBack, fold
 
 if TYPE_CHECKING:
     from spucc.results import Result
@@ -163,6 +163,8 @@ class Schedule:
     ess_per_draw: float = 1.0
     host_operations: float = 0.0
     """Multiplications that the host does for one draw."""
+    loads_per_draw: float = 0.0
+    """Configurations that the device is loaded with for one draw (`spucc.turns`); 0: one load for all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +269,11 @@ class Program:
     provenance: Provenance
     pipeline: str = ""
 
+    def device_of(self, job: Job) -> Device:
+        """The device that carries a job: of a pair, the one of its cells' family."""
+        value = job.value
+        return self.device.of(value.codes.family) if isinstance(value, Configuration) else self.device
+
     def run(self, **options: Any) -> Result:
         """Run on a backend and answer the queries: `spucc.running.run_program`."""
         from spucc.running import run_program
@@ -283,6 +290,14 @@ class Program:
         from spucc.report.notebook import program_html
 
         return program_html(self)
+
+
+def source_maps(program: Program) -> tuple[list[sparse.csr_array], FloatArray]:
+    """For each job the matrix that takes its coordinates to those of the source [n, n_job], and the offset [n]."""
+    back = fold([s.readback for s in program.steps if s.readback is not None], program.source.n)[0]
+    assert isinstance(back, Affine)
+    columns = sparse.csc_array(back.matrix)
+    return [sparse.csr_array(columns[:, job.coordinates]) for job in program.jobs], back.offset
 
 
 def cells_of(couplings: Couplings, energy: Energy) -> list[str]:

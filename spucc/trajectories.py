@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from spucc.arrays import FloatArray
 from spucc.energy import Query
 from spucc.results import Answer
-
-if TYPE_CHECKING:
-    from spucc.running import Plan
-    from spucc.stages import Program
+from spucc.stages import Program, source_maps
+from spucc.taker import Plan
 
 
 class Trajectory:
@@ -49,7 +45,6 @@ class Trajectory:
     def answer(self) -> Answer:
         """`value` [paths, times, *shape]; `extra`: `time` [times] in the device's unit, `heat` [paths] in kT. Raises E0554 for
         a path that escapes."""
-        from spucc.running import source_maps
         from spucc.targets.langevin.paths import follow
 
         query, plan = self.query, self._plan

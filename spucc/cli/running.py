@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from spucc.cli.compiling import compile_to_state
+from spucc.accuracy import run_until
+from spucc.cli.compiling import compile_to_state, pair_program
 from spucc.driver import check_tolerance, program_of
 from spucc.progress import Progress
-from spucc.running import run_program, run_until
+from spucc.running import run_program
 from spucc.stages import Program
 
 
@@ -26,6 +27,9 @@ def load_or_compile(program: str, **options: Any) -> Program:
         compiled = read_program(program)
         _refuse_compile_options(program, compiled, options)
         return compiled
+    both = pair_program(program, **options)
+    if both is not None:
+        return both
     state, pipeline = compile_to_state(program, (), **{**options, "seed": 0})
     if options.get("tolerance") is not None:
         check_tolerance(state.ledger, options["tolerance"])
@@ -55,9 +59,6 @@ def run_command(program: str, **options: Any) -> None:
         )
     if options["resume"] and not streamed:
         raise click.UsageError("--resume goes on with a file that `-o FILE.nc` names")
-    if not program.endswith(".spuc") and "+" in options["target"].partition("{")[0]:
-        _run_mixed(program, **options)
-        return
     compiled = load_or_compile(program, **options)
     progress = Progress()
     common: dict[str, Any] = {
@@ -96,42 +97,6 @@ def run_command(program: str, **options: Any) -> None:
             f"interrupted: kept the {kept} draws so far" + (f" in {output}" if output else "") + way, err=True
         )
         raise click.exceptions.Exit(130)
-
-
-def _run_mixed(program: str, **options: Any) -> None:
-    """A target `real+spins`: both parts of a mixed model, each on its own device."""
-    from spucc.cli.options import split_data
-    from spucc.cli.report import report, sources
-    from spucc.driver import elaborated
-    from spucc.mixed import compile_mixed
-
-    taken = [o for o in ("resume", "rel_error", "backend", "passes", "tolerance", "bits") if options.get(o)]
-    if taken:
-        raise click.UsageError(f"--{taken[0].replace('_', '-')} does not go with two devices")
-    targets = options["target"].split("+")
-    if len(targets) != 2:
-        raise click.UsageError("write two devices, `--target real+spins`, such as resistive-64+ideal-spin")
-    values, files = split_data(options["data"])
-    model = elaborated(
-        Path(program), data=values, files=files, allow_paths=options["allow_paths"], sources=sources()
-    )
-    if model.warnings:
-        report(model.warnings)
-    mixed = compile_mixed(
-        model.energy, *targets, provenance=model.provenance, optimize=options.get("optimize", 1)
-    )
-    progress = Progress()
-    plan = {"samples": options["samples"] or 4000, "chains": options["chains"], "seed": options["seed"]}
-    try:
-        result = mixed.run(mode=options["mode"], progress=progress, **plan)
-    finally:
-        progress.close()
-    if options["output"] is not None:
-        result.save(options["output"])
-    if not options["quiet"]:
-        click.echo(result.table())
-        for part in (mixed.gaussian, mixed.spins):
-            click.echo(statement(part, {**result.provenance, "seed": options["seed"]}))
 
 
 def statement(program: Program, provenance: Any) -> str:

@@ -24,8 +24,7 @@ from spucc.report.matrices import (
     names_of_blocks,
     target_moments,
 )
-from spucc.running import source_maps
-from spucc.stages import Configuration, Job, LedgerEntry, Program, Step
+from spucc.stages import Configuration, Job, LedgerEntry, Program, Step, source_maps
 
 MOST_JOBS = 12
 """Jobs that are shown; the rest is counted."""
@@ -107,13 +106,13 @@ def _aligned(passes: list[str], album: Album | None) -> dict[int, Any]:
 
 
 def _view(program: Program, job: Job, shots: dict[int, Any], shelf: Shelf) -> JobView:
-    asked, made = target_moments(job, program.device), moments_of(job, program.device)
+    asked, made = target_moments(job, program.device_of(job)), moments_of(job, program.device_of(job))
     wrong: FloatArray | None = None
     if asked is not None and made is not None:
         wrong = np.maximum(np.abs(made.sd / asked.sd - 1), np.abs(made.mean - asked.mean) / asked.sd)
         wrong = np.where(wrong < 1e-13, 0.0, wrong)
     ledger = [e for e in program.ledger if e.job == job.name]
-    view = JobView(job, board_of(program.device, job, wrong), asked, made, ledger)
+    view = JobView(job, board_of(program.device_of(job), job, wrong), asked, made, ledger)
     names = list(job.target.labels()) if job.target.n <= DENSE else []
     view.data = {
         "name": job.name,
@@ -188,7 +187,7 @@ def _laws(program: Program, view: JobView, at: Job, shelf: Shelf) -> dict[str, A
     asked = view.asked
     if asked is None:
         return {}
-    made = asked if at.value is at.target else view.made if at is view.job else moments_of(at, program.device)
+    made = asked if at.value is at.target else view.made if at is view.job else moments_of(at, program.device_of(at))
     if made is None:
         return {}
     out: dict[str, Any] = {"mean": _list(made.mean), "sd": _list(made.sd)}
@@ -202,7 +201,7 @@ def _laws(program: Program, view: JobView, at: Job, shelf: Shelf) -> dict[str, A
 
 def _setting(program: Program, at: Job, shelf: Shelf) -> dict[str, Any]:
     """The matrix of the cells, once there are any."""
-    matrix = cells_matrix(at, program.device)
+    matrix = cells_matrix(at, program.device_of(at))
     if matrix is None:
         return {}
     value = at.value.codes if isinstance(at.value, Configuration) else at.value
@@ -327,7 +326,7 @@ def _pairs(energy: Energy) -> int:
 
 def schedule_facts(content: Content, job: Job) -> list[Fact]:
     """When the job is read, and what it costs."""
-    value, spec = job.value, content.program.device.spec
+    value, spec = job.value, content.program.device_of(job).spec
     if not isinstance(value, Configuration):
         return [("schedule", "none yet: the job is not compiled to the end")]
     s, codes = value.schedule, value.codes

@@ -208,7 +208,10 @@ def test_an_interrupted_run_keeps_its_draws(tmp_path: Path) -> None:
         [sys.executable, "-m", "spucc", "run", str(program), "-n", "40000000", "-o", str(tmp_path / "r.json")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(6)
+    assert process.stderr is not None
+    # How long it will take is said once the first draws are there.
+    said = process.stderr.readline()
+    assert "40000000 draws: about" in said
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

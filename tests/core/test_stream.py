@@ -23,6 +23,7 @@ from spucc.cli import cli
 from spucc.device import Device
 from spucc.diagnostics import SpuccError
 from spucc.stages import Job, Program
+from spucc.taker import Plan
 from spucc.targets.exact import Exact
 
 _spec = importlib.util.spec_from_file_location("program_zoo", Path(__file__).with_name("program_zoo.py"))
@@ -243,7 +244,7 @@ def test_any_integer_is_a_seed(program: Program, seed: int) -> None:
 
 def test_long_runs_are_announced(program: Program) -> None:
     said: list[str] = []
-    running._announce(running.Plan(10**6, 4), 0, 1000, 1.0, 5 << 30, said.append)
+    running._announce(Plan(10**6, 4), 0, 1000, 1.0, 5 << 30, said.append)
     assert said == ["4000000 draws: about 1000 s and 5 GiB on the disk"]
 
 

@@ -1,0 +1,73 @@
+"""`logz` and `logdet` in a run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spucc.arrays import FloatArray
+from spucc.backend import Backend, Progress
+from spucc.energy import Energy, Query, QueryKind
+from spucc.results import Answer
+from spucc.stages import Program
+from spucc.taker import Plan
+
+
+class Normaliser:
+    """`logz` and `logdet` (`spucc.free_energy`): from programs of their own along a path, each run with as many draws; of spins
+    and bits from the model itself."""
+
+    def __init__(
+        self,
+        program: Program,
+        query: Query,
+        plan: Plan,
+        seed: int,
+        engine: Backend,
+        mode: str,
+        progress: Progress,
+    ) -> None:
+        self.query = query
+        self._program, self._plan, self._seed = program, plan, seed
+        self._engine, self._mode, self._progress = engine, mode, progress
+
+    def add(self, chunks: list[FloatArray]) -> None:
+        """Draws of the program itself say nothing of its normalising constant."""
+
+    def sums(self) -> FloatArray:
+        return np.zeros(0)
+
+    def restore(self, sums: FloatArray | None, seen: int) -> None:
+        """Nothing is carried along."""
+
+    def answer_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """The names and shapes of the arrays that the answer will have."""
+        return (self.query.name, ()), (f"{self.query.name}.error", ())
+
+    def answer(self) -> Answer:
+        from spucc.free_energy import answer, spin_answer
+
+        model = self._program.model
+        if self.query.kind is QueryKind.LOGZ and not model.is_gaussian:
+            return spin_answer(self.query, model, self._seed)
+        return answer(self.query, model, self._draw)
+
+    def _draw(self, energy: Energy, number: int) -> tuple[FloatArray, float, float]:
+        from spucc.driver import compile_energy
+
+        program = compile_energy(energy, self._program.device, passes=self._program.pipeline or None)
+        from spucc.running import run_program
+
+        result = run_program(
+            program,
+            samples=self._plan.draws * self._plan.chains,
+            chains=self._plan.chains,
+            # Each program has its own noise.
+            seed=self._seed * 1_000_003 + number + 1,
+            backend=self._engine,
+            mode=self._mode,
+        )
+        self._progress(self.query.name, 0.0)
+        (found,) = result.answers
+        share = 1.0 if found.ess is None else float(found.ess.min()) / found.value.shape[0]
+        last = {entry.job: entry.sd_error for entry in program.ledger}
+        return found.value, min(share, 1.0), max(last.values(), default=0.0)

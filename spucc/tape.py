@@ -1,0 +1,123 @@
+"""The file that a run writes as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spucc.arrays import FloatArray
+from spucc.diagnostics import fail
+from spucc.energy import QueryKind
+from spucc.estimates import Estimate
+from spucc.results import Answer, Result
+from spucc.stages import Program
+from spucc.taker import Plan, Taker
+
+if TYPE_CHECKING:
+    from spucc.draws_file import DrawsFile, Layout
+
+
+class Tape:
+    """The file that a run writes as it goes, if it writes one."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        plan: Plan,
+        takers: Sequence[Taker],
+        origin: dict[str, Any],
+        program: Program,
+    ) -> None:
+        self._path, self._plan, self._takers, self._origin, self._program = (
+            path,
+            plan,
+            takers,
+            origin,
+            program,
+        )
+        self._file: DrawsFile | None = None
+        self.done = 0
+
+    def __enter__(self) -> Tape:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def take_up(self) -> None:
+        """Go on with the file that is there. Raises E0744, E0745."""
+        from spucc.draws_file import resume
+
+        if self._path is None:
+            fail("E0745", "there is no file to resume", help="name it with -o FILE.nc")
+        self._file = resume(self._path, self._origin)
+        self.done = self._file.done
+        self._attach()
+        for taker in self._takers:
+            taker.restore(self._file.restored(f"sum_{taker.query.name}"), self.done)
+
+    def states(self) -> list[FloatArray | None]:
+        """The state of each job to go on from."""
+        names = [f"state_{k}" for k in range(len(self._program.jobs))]
+        return [None if self._file is None or not self.done else self._file.restored(n) for n in names]
+
+    def bytes(self) -> int:
+        """The size of the file to be, without states."""
+        return 0 if self._path is None else self._layout([]).bytes
+
+    def begin(self, states: Sequence[FloatArray | None] | None) -> None:
+        """Create the file when the first draws are there: only then is it known what a job's state is."""
+        if self._path is None or self._file is not None:
+            return
+        from spucc.draws_file import create
+
+        self._file = create(self._path, self._layout(states or []), self._origin)
+        self._attach()
+
+    def mark(self, seen: int, states: Sequence[FloatArray | None] | None) -> None:
+        """A checkpoint after `seen` draws, where every job can go on from."""
+        if self._file is None or states is None:
+            return
+        held = {f"state_{k}": s for k, s in enumerate(states) if s is not None}
+        self._file.checkpoint(seen, self._sums(), held)
+
+    def finish(self, answers: Sequence[Answer], complete: bool) -> None:
+        """Write the answers; those of an interrupted run too, of the draws so far."""
+        if self._file is None or self._file.finished:
+            return
+        for name, value in Result(tuple(answers)).arrays().items():
+            if f"answers/{name}" in self._file:
+                self._file.array(f"answers/{name}")[...] = value
+        if complete:
+            self._file.checkpoint(self._plan.draws, self._sums(), {}, finished=True)
+
+    def _sums(self) -> dict[str, FloatArray]:
+        return {f"sum_{t.query.name}": t.sums() for t in self._takers}
+
+    def _attach(self) -> None:
+        assert self._file is not None
+        for t in self._takers:
+            if isinstance(t, Estimate) and t.keeps and t.size:
+                group = "posterior" if t.query.kind is QueryKind.SAMPLE else "run"
+                array = self._file.array(f"{group}/{t.query.name}")
+                t.kept = array.reshape(self._plan.chains, self._plan.draws, t.size)
+            elif isinstance(t, Estimate) and t.keeps:
+                t.kept = np.empty((self._plan.chains, self._plan.draws, 0))
+
+    def _layout(self, states: Sequence[FloatArray | None]) -> Layout:
+        from spucc.draws_file import Layout
+
+        own = [t for t in self._takers if isinstance(t, Estimate) and t.keeps]
+        return Layout(
+            chains=self._plan.chains,
+            draws=self._plan.draws,
+            samples=tuple((t.query.name, t.shape) for t in own if t.query.kind is QueryKind.SAMPLE),
+            kept=tuple((t.query.name, t.size) for t in own if t.query.kind is not QueryKind.SAMPLE),
+            answers=tuple(pair for t in self._takers for pair in t.answer_shapes()),
+            sums=tuple((f"sum_{t.query.name}", t.sums().size) for t in self._takers if t.sums().size),
+            states=tuple((f"state_{k}", s.shape) for k, s in enumerate(states) if s is not None),
+        )
