@@ -1,12 +1,14 @@
-"""The capacitor network within given ranges that is nearest in KL to a law: the representability floor of a board.
+"""The capacitor network within given ranges that is nearest in KL to a law: what a board's ranges cost a model.
 
 Forward KL of N(0, K⁻¹) to N(0, (D⁻¹ A D⁻¹)⁻¹) is ½[tr(A Σ_D) − log det A + 2 Σ log d_i] + constant, Σ_D =
 D⁻¹ΣD⁻¹. For fixed D it is convex in the capacitors of A, and for fixed A the best D minimises the convex ½
-tᵀ(A∘Σ)t − Σ log t_i, t = 1/d (mapping §0.2). The two steps alternate; the result is a local minimum.
+tᵀ(A∘Σ)t − Σ log t_i, t = 1/d (mapping §0.2). One step of each, then both together by L-BFGS in (log d, capacitors); the
+result is a local minimum, and `range_floor` tells how far from the best it can be.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,50 +32,42 @@ class Nearest:
 
 
 def nearest_in_box(
-    k: sparse.csr_array, edges: IntArray, sign: FloatArray, box: Box, rounds: int = 60, optimal: bool = False
+    k: sparse.csr_array,
+    edges: IntArray,
+    sign: FloatArray,
+    box: Box,
+    optimal: bool = False,
+    scales: Sequence[FloatArray] | None = None,
 ) -> Nearest:
-    """Alternate between the capacitors and the scales, from two starts, until a round gains under 0.1 %.
+    """The best of local searches from several scales d: those given, or Jacobi's and one between it and the conditional.
 
     `sign` [m] is −1 for negative couplers. Dense: O((n + m) n²) an evaluation, meant for n ≤ 300.
     """
     sigma = inverse(k.toarray())
-    n = sigma.shape[0]
-    high = np.where(np.isfinite(box.ground_high), box.ground_high, 1.0)
-    best: Nearest | None = None
-    root = np.sqrt(high / np.maximum(k.diagonal(), 1e-300))
-    conditional = np.sqrt(high * np.diagonal(sigma))
-    for start in (root, np.sqrt(root * conditional)):
-        found = _alternate(sigma, edges, sign, box, start, rounds, tight=optimal)
-        if best is None or found.divergence < best.divergence:
-            best = found
-    assert best is not None and best.scale.size == n
-    return best
+    if scales is None:
+        high = np.where(np.isfinite(box.ground_high), box.ground_high, 1.0)
+        root = np.sqrt(high / np.maximum(k.diagonal(), 1e-300))
+        scales = (root, np.sqrt(root * np.sqrt(high * np.diagonal(sigma))))
+    found = [_local(sigma, edges, sign, box, d, 1000 if optimal else 300) for d in scales]
+    return min(found, key=lambda near: near.divergence)
 
 
-def _alternate(
-    sigma: FloatArray, edges: IntArray, sign: FloatArray, box: Box, d: FloatArray, rounds: int, tight: bool
+def _local(
+    sigma: FloatArray, edges: IntArray, sign: FloatArray, box: Box, d: FloatArray, iterations: int
 ) -> Nearest:
     n = d.size
-    i, _j = edges[:, 0], edges[:, 1]
     low = np.concatenate([box.ground_low, box.coupling_low])
     high = np.concatenate([box.ground_high, box.coupling_high])
     high = np.where(
         np.isfinite(high), high, 1e3 * np.max(box.ground_high[np.isfinite(box.ground_high)], initial=1.0)
     )
-    w = np.clip(np.concatenate([np.full(n, 0.3), np.full(i.size, 0.1)]) * high, low, high)
-    w[:n] = np.maximum(w[:n], 1e-6 * high[:n])
-    previous = np.inf
-    for _ in range(rounds):
-        w = _network_step(sigma / np.outer(d, d), edges, sign, w, low, high)
-        a = matrix(n, edges, sign, w)
-        d = 1.0 / scale_step(a * sigma, 1.0 / d)
-        value = _divergence(a, sigma, d)
-        if previous - value < (1e-5 if tight else 1e-3) * abs(value) + 1e-13:
-            break
-        previous = value
+    w = np.clip(np.concatenate([np.full(n, 0.3), np.full(edges.shape[0], 0.1)]) * high, low, high)
+    w = _network_step(sigma / np.outer(d, d), edges, sign, w, low, high)
+    d = 1.0 / scale_step(matrix(n, edges, sign, w) * sigma, 1.0 / d)
+    d, w = _joint_step(sigma, edges, sign, d, w, low, high, iterations)
     a = matrix(n, edges, sign, w)
-    t = sigma / np.outer(d, d)
-    loss = np.abs(np.diagonal(a @ t) - 1.0)
+    d = 1.0 / scale_step(a * sigma, 1.0 / d)
+    loss = np.abs(np.diagonal(a @ (sigma / np.outer(d, d))) - 1.0)
     return Nearest(d, w[:n], w[n:], _divergence(a, sigma, d) / n, np.argsort(-loss)[:4].astype(np.int64))
 
 
@@ -85,53 +79,108 @@ def matrix(n: int, edges: IntArray, sign: FloatArray, w: FloatArray) -> FloatArr
     return a
 
 
+def _effective(s: FloatArray, edges: IntArray, sign: FloatArray) -> FloatArray:
+    """a_eᵀ S a_e of every capacitor: S_ii to ground, S_ii + S_jj ∓ 2 S_ij across a coupler."""
+    i, j, diagonal = edges[:, 0], edges[:, 1], np.diagonal(s)
+    return np.concatenate([diagonal, diagonal[i] + diagonal[j] - 2 * sign * s[i, j]])
+
+
 def _network_step(
     t: FloatArray, edges: IntArray, sign: FloatArray, w: FloatArray, low: FloatArray, high: FloatArray
 ) -> FloatArray:
     """min tr(A T) − log det A over the capacitors in [low, high], by L-BFGS-B in units of each one's own
     curvature."""
-    n = t.shape[0]
-    i, j = edges[:, 0], edges[:, 1]
-
-    def effective(s: FloatArray) -> FloatArray:
-        diagonal = np.diagonal(s)
-        return np.concatenate([diagonal, diagonal[i] + diagonal[j] - 2 * sign * s[i, j]])
-
-    wanted = effective(t)
+    wanted = _effective(t, edges, sign)
     unit = 1.0 / np.maximum(wanted, 1e-300)
 
     def objective(z: FloatArray) -> tuple[float, FloatArray]:
-        a = matrix(n, edges, sign, z * unit)
-        try:
-            factor = linalg.cholesky(a, lower=True)
-        except linalg.LinAlgError:
+        found = _inverse_of(matrix(t.shape[0], edges, sign, z * unit))
+        if found is None:
             return 1e30, np.zeros_like(z)
-        half = linalg.solve_triangular(factor, np.eye(n), lower=True)
-        value = float(wanted @ (z * unit)) - 2 * float(np.log(np.diagonal(factor)).sum())
-        return value, unit * (wanted - effective(half.T @ half))
+        s, logdet = found
+        return float(wanted @ (z * unit)) - logdet, unit * (wanted - _effective(s, edges, sign))
 
-    bounds = optimize.Bounds(low / unit, high / unit)
+    z = _bounded(objective, w / unit, low / unit, high / unit, 300)
+    return np.asarray(np.clip(z * unit, low, high))
+
+
+def _joint_step(
+    sigma: FloatArray,
+    edges: IntArray,
+    sign: FloatArray,
+    d: FloatArray,
+    w: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    iterations: int,
+) -> tuple[FloatArray, FloatArray]:
+    """Scales and capacitors together: min ½ tr(A Σ_D) − ½ log det A + Σ log d over log d and the capacitors in range."""
+    n = d.size
+    start = sigma / np.outer(d, d)
+    unit = 1.0 / np.maximum(_effective(start, edges, sign), 1e-300)
+
+    def objective(z: FloatArray) -> tuple[float, FloatArray]:
+        t = np.exp(z[:n])
+        a = matrix(n, edges, sign, z[n:] * unit)
+        found = _inverse_of(a)
+        if found is None:
+            return 1e30, np.zeros_like(z)
+        s, logdet = found
+        scaled = start * np.outer(t, t)
+        own = a * scaled
+        value = 0.5 * (float(own.sum()) - logdet) - float(z[:n].sum())
+        slope = 0.5 * unit * _effective(scaled - s, edges, sign)
+        return value, np.concatenate([own.sum(axis=1) - 1.0, slope])
+
+    reach = np.full(n, 40.0)
+    z = _bounded(
+        objective,
+        np.concatenate([np.zeros(n), w / unit]),
+        np.concatenate([-reach, low / unit]),
+        np.concatenate([reach, high / unit]),
+        iterations,
+    )
+    return np.asarray(d / np.exp(z[:n])), np.asarray(np.clip(z[n:] * unit, low, high))
+
+
+def _bounded(
+    objective: Callable[[FloatArray], tuple[float, FloatArray]],
+    z: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    iterations: int,
+) -> FloatArray:
     result = optimize.minimize(
         objective,
-        np.clip(w / unit, bounds.lb, bounds.ub),
+        np.clip(z, low, high),
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds,
-        options={"maxiter": 300, "maxfun": 600, "ftol": 1e-13, "gtol": 1e-9, "maxcor": 20},
+        bounds=optimize.Bounds(low, high),
+        options={"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 1e-13, "gtol": 1e-9, "maxcor": 30},
     )
-    return np.asarray(np.clip(np.clip(result.x, bounds.lb, bounds.ub) * unit, low, high))
+    return np.asarray(np.clip(result.x, low, high))
+
+
+def _inverse_of(a: FloatArray) -> tuple[FloatArray, float] | None:
+    """A⁻¹ and log det A; None when A is not positive definite."""
+    try:
+        factor = linalg.cholesky(a, lower=True)
+    except linalg.LinAlgError:
+        return None
+    half = linalg.solve_triangular(factor, np.eye(len(a)), lower=True)
+    return half.T @ half, 2 * float(np.log(np.diagonal(factor)).sum())
 
 
 def scale_step(s: FloatArray, t: FloatArray) -> FloatArray:
     """min ½ tᵀ S t − Σ log t_i over t > 0 for a positive definite S (A∘Σ, by Schur's product theorem), by
-    damped Newton."""
-    for _ in range(50):
-        gradient = s @ t - 1.0 / t
-        hessian = s + np.diag(1.0 / t**2)
-        step = linalg.solve(hessian, -gradient, assume_a="pos")
+    damped Newton in units of t."""
+    for _ in range(60):
+        scaled = s * np.outer(t, t)
+        gradient = scaled.sum(axis=1) - 1.0
+        step = linalg.solve(scaled + np.eye(t.size), -gradient, assume_a="pos")
         decrement = float(np.sqrt(max(-gradient @ step, 0.0)))
         # The function is self-concordant: 1/(1+λ) is a safe step.
-        t = t + step / (1.0 + decrement) if decrement > 0.25 else t + step
+        t = t * (1.0 + (step / (1.0 + decrement) if decrement > 0.25 else step))
         if decrement < 1e-10:
             break
     return t

@@ -1,10 +1,12 @@
 """Capacitor networks: from placed couplings to capacitances, noise scale and read-out (mapping §6).
 
-Exact where the ranges allow it; otherwise the network within the ranges that is nearest in KL, whose divergence is the
-board's representability floor for this model, apart from what rounding will cost later.
+Exact where the ranges allow it; otherwise the network within the ranges that is nearest in KL. What that costs is the
+range's share of the loss, apart from what rounding will cost later; `range_floor` proves how little it could be at best.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -16,9 +18,19 @@ from spucc.diagnostics import fail
 from spucc.energy import Energy
 from spucc.passes.fitting.spring_scaling import Box, Network, balance, law_entries, plain, rounding_loss
 from spucc.passes.realising.comparison import comparison, positive_definite_solve
+from spucc.passes.realising.moments import inverse
 from spucc.pipeline import Context, Outcome
-from spucc.readback import Affine
-from spucc.stages import Job, Placed
+from spucc.readback import Affine, HostLoop
+from spucc.stages import Job, Placed, Role
+
+if TYPE_CHECKING:
+    from spucc.passes.fitting.spring_box import Nearest
+
+HOLD = "range: the banks hold the law exactly (certified: floor 0)"
+"""Said where a network within the ranges is the law, which is its own proof."""
+
+EXACT = 1e-12
+"""KL per cell [nat] below which a network is the law but for rounding in floating point."""
 
 HOPELESS = 0.05
 """KL per cell [nat] beyond which a board's ranges are said to exclude a model."""
@@ -37,40 +49,27 @@ def fit_springs(job: Job, placed: Placed, device: Device, context: Context) -> O
     # smaller by twice the stray (`spucc.circuit.network`).
     shift = np.where(negative, 2 * across, 0.0)
     extra = np.bincount(edges[:, 0], shift, placed.n) + np.bincount(edges[:, 1], shift, placed.n)
-    box = _box(device, to_ground + extra, np.where(negative, -across, across))
+    ranges = bank_ranges(device, placed.cell, edges)
+    box = _box(device, ranges, to_ground + extra, np.where(negative, -across, across))
     sign = np.where(negative, -1.0, 1.0)
     sigma, cross = law_entries(k, edges, sign)
-    used = size > 0
     net = Network(comparison(k), edges, size, sigma, cross)
-    free = bool((used | (box.coupling_low <= 0)).all())
+    free = bool(((size > 0) | (box.coupling_low <= 0)).all())
     d = plain(net, box) if free else None
-    notes: tuple[str, ...] = ()
     if d is not None:
         if context.optimize > 0 and placed.n <= 2000:
             d = balance(net, box, d)
         g, c = net.components(d)
+        notes: tuple[str, ...] = (HOLD,)
     else:
-        from spucc.passes.fitting.spring_box import nearest_in_box
-
-        near = nearest_in_box(k, edges, sign, box, optimal=context.optimize > 1)
+        near, notes = _nearest(job, placed, device, k, edges, sign, box, context)
         d, g, c = near.scale, near.ground, near.coupling
-        notes = (f"the ranges of the banks cost KL {near.divergence:.2g} a cell before any rounding",)
-        if not near.divergence < HOPELESS:
-            worst = _names(job, placed, near.worst)
-            fail(
-                "E0530",
-                f"the capacitor ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "
-                f"a cell away, mostly at {worst}",
-                help="a board with a larger ratio of largest to stray capacitance, `realise{ways=readout}`, or `resistive-64`",
-            )
-    ground = np.clip(g - to_ground - extra, device.spec.ground.min, device.spec.ground.max)
-    value = np.clip(
-        c - np.where(negative, -across, across), device.spec.coupling.min * (c > 0), device.spec.coupling.max
-    )
+    ground = np.clip(g - to_ground - extra, ranges[0], ranges[1])
+    value = np.clip(c - np.where(negative, -across, across), ranges[2] * (c > 0), ranges[3])
     theta, swing = noise_scale(device, assemble(device.family, edges, g, sign * c), job)
     loss = rounding_loss(net, d, box) / max(placed.n, 1)
     if loss > 0:
-        notes = (*notes, f"plain rounding is predicted to cost KL {loss:.1g} a cell")
+        notes = (*notes, f"bits: plain rounding is predicted to cost KL {loss:.1g} a cell")
     notes = (*notes, swing) if swing else notes
     result = Placed(
         placed.family,
@@ -87,6 +86,50 @@ def fit_springs(job: Job, placed: Placed, device: Device, context: Context) -> O
         placed.quartic,
     )
     return Outcome(result, Affine.diagonal(d / np.sqrt(theta)), notes)
+
+
+def _nearest(
+    job: Job,
+    placed: Placed,
+    device: Device,
+    k: sparse.csr_array,
+    edges: IntArray,
+    sign: FloatArray,
+    box: Box,
+    context: Context,
+) -> tuple[Nearest, tuple[str, ...]]:
+    """The nearest network in range, and a note on what the ranges cost and what is proved of it; E0530 beyond `HOPELESS`."""
+    from spucc.passes.fitting.range_floor import LARGEST, range_floor
+    from spucc.passes.fitting.spring_box import nearest_in_box
+
+    near = nearest_in_box(k, edges, sign, box, context.optimize > 1)
+    if near.divergence < EXACT:
+        return near, (HOLD,)
+    # A proof about the cells' law is one about the variables' only where the one is read as the other.
+    whole = np.unique(placed.chain).size == placed.n and bool((placed.role == Role.PLAIN).all())
+    whole = whole and not any(isinstance(back, HostLoop) for back in job.readbacks())
+    proof = "not certified"
+    if whole and context.optimize > 0 and placed.n > LARGEST:
+        proof = f"not certified: that is done up to {LARGEST} cells"
+    elif whole and context.optimize > 0:
+        floor = range_floor(inverse(k.toarray()), edges, sign, box)
+        proof = "not certified: the convex problem did not converge"
+        if floor is not None:
+            other = nearest_in_box(k, edges, sign, box, context.optimize > 1, [floor.scale])
+            near = min(near, other, key=lambda found: found.divergence)
+            bound = min(floor.bound / placed.n, near.divergence)
+            proof = f"certified: none with these couplers costs less than {bound:.2g}"
+    if not near.divergence < HOPELESS:
+        fail(
+            "E0530",
+            f"the capacitor ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "
+            f"a cell away, mostly at {_names(job, placed, near.worst)}",
+            notes=(proof,),
+            help="a board with a larger ratio of largest to stray capacitance, `realise{ways=readout}`, or `resistive-64`",
+        )
+    return near, (
+        f"range: the nearest network that the banks hold costs KL {near.divergence:.2g} a cell ({proof})",
+    )
 
 
 def board_couplers(placed: Placed, device: Device) -> tuple[IntArray, FloatArray, FloatArray]:
@@ -111,15 +154,31 @@ def step_error(bank: Bank) -> float:
     return float(bank.step / np.sqrt(12))
 
 
-def _box(device: Device, to_ground: FloatArray, across: FloatArray) -> Box:
+def bank_ranges(device: Device, cell: IntArray, edges: IntArray) -> tuple[FloatArray, ...]:
+    """Least and largest programmed value of each cell's ground bank [n], [n] and of each coupler [m], [m], those of the
+    measured level tables where there are any."""
+    spec, measured = device.spec, device.calibration
+    nominal: list[FloatArray] = []
+    for bank, count in ((spec.ground, cell.size), (spec.coupling, edges.shape[0])):
+        ends = (bank.min, bank.max) if bank.levels is None else (min(bank.levels), max(bank.levels))
+        nominal.extend(np.full(count, end) for end in ends)
+    if measured.ground_levels is not None:
+        table = device.ground_levels(cell)
+        nominal[:2] = table.min(axis=1), table.max(axis=1)
+    if measured.coupling_levels is not None and edges.size:
+        table = device.coupling_levels(device.coupler_ids(cell[edges]))
+        nominal[2:] = table.min(axis=1), table.max(axis=1)
+    return tuple(nominal)
+
+
+def _box(device: Device, ranges: tuple[FloatArray, ...], to_ground: FloatArray, across: FloatArray) -> Box:
     spec = device.spec
-    top_g = spec.ground.max if spec.ground.levels is None else max(spec.ground.levels)
-    top_c = spec.coupling.max if spec.coupling.levels is None else max(spec.coupling.levels)
+    ground_low, ground_high, low, high = ranges
     return Box(
-        spec.ground.min + to_ground,
-        top_g + to_ground,
-        np.maximum(spec.coupling.min + across, 0.0),
-        top_c + across,
+        ground_low + to_ground,
+        ground_high + to_ground,
+        np.maximum(low + across, 0.0),
+        high + across,
         np.full(to_ground.size, step_error(spec.ground)),
         np.full(across.size, step_error(spec.coupling)),
     )
@@ -152,8 +211,6 @@ def _widest_variance(c: sparse.csr_array) -> float:
     """max_i (C⁻¹)_ii; for a large Z-matrix the bound max_i (C⁻¹1)_i."""
     n = int(c.shape[0])
     if n <= 1500:
-        from spucc.passes.realising.moments import inverse
-
         return float(np.diagonal(inverse(c.toarray())).max())
     bound = positive_definite_solve(comparison(c), np.ones(n))
     assert bound is not None
