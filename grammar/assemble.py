@@ -221,29 +221,31 @@ class Accumulator:
 
     def quadratic(self) -> Quadratic:
         n = self.n
-        lows, highs, values = [], [], []
+        count = sum(i.size for i, _, _ in self.entries)
+        ends = np.empty((2, count + n), dtype=np.int32 if n < 2**31 else np.int64)
+        value = np.empty(count + n)
+        low, high = ends
+        at = 0
         while self.entries:
             i, j, v = self.entries.pop()
-            v = spread(v, i.size)
-            on = i == j
-            if on.any():
-                self._count(self.diagonal, i[on], v[on])
-                i, j, v = i[~on], j[~on], v[~on]
-            lows.append(np.minimum(i, j).astype(np.int32 if n < 2**31 else np.int64))
-            highs.append(np.maximum(i, j).astype(np.int32 if n < 2**31 else np.int64))
-            values.append(v)
+            part = slice(at, at + i.size)
+            np.minimum(i, j, out=low[part], casting="same_kind")
+            np.maximum(i, j, out=high[part], casting="same_kind")
+            value[part] = v
+            at += i.size
+        if (on := np.flatnonzero(low[:count] == high[:count])).size:
+            self._count(self.diagonal, low[on], value[on])
+            value[on] = 0.0
         if self.discrete:
             self.constant += float(self.diagonal[self.spin].sum())
             self.linear[self.bit] += self.diagonal[self.bit]
             self.diagonal[self.spin | self.bit] = 0.0
-        if not lows and not self.diagonal.any():
-            return Quadratic(sparse.csr_array((n, n), dtype=np.float64), tuple(self.blocks))
         on = np.flatnonzero(self.diagonal)
-        i = np.concatenate([*lows, on.astype(np.int32)]) if lows else on
-        j = np.concatenate([*highs, on.astype(np.int32)]) if highs else on
-        v = np.concatenate([*values, self.diagonal[on]])
-        del lows, highs, values
-        half = sparse.csr_array(sparse.coo_array((v, (i, j)), shape=(n, n)))
+        at = count + on.size
+        ends[:, count:at] = on
+        value[count:at] = self.diagonal[on]
+        half = sparse.csr_array(sparse.coo_array((value[:at], (low[:at], high[:at])), shape=(n, n)))
+        del ends, low, high, value
         whole = sparse.csr_array(half + half.T)
         whole.eliminate_zeros()
         whole.sort_indices()

@@ -15,20 +15,34 @@ MOST_NODES = 50_000_000
 def graph_of(n: int, i: IntArray, j: IntArray, w: FloatArray | None = None) -> Graph:
     """A graph with each edge once, the smaller node first, in order; weights of an edge given twice are
     added."""
-    low, high = np.minimum(i, j), np.maximum(i, j)
-    weights: FloatArray = np.ones(i.size) if w is None else w
-    key = low * np.int64(n) + high
-    if key.size > 1 and not (np.diff(key) > 0).all():
-        unique, place = np.unique(key, return_inverse=True)
-        if unique.size != key.size:
-            if w is None:
-                weights = np.ones(unique.size)
-            else:
-                weights = np.asarray(np.bincount(place, weights=w, minlength=unique.size), dtype=np.float64)
-        else:
-            weights = weights[np.argsort(key, kind="stable")]
-        low, high = unique // n, unique % n
-    return Graph(n, low, high, weights)
+    return _from_keys(n, _keys(n, i, j), w)
+
+
+def _keys(n: int, i: IntArray, j: IntArray) -> IntArray:
+    """`low · n + high` for each edge."""
+    key = np.minimum(i, j, dtype=np.int64)
+    key *= n
+    key += np.maximum(i, j)
+    return key
+
+
+def _from_keys(n: int, key: IntArray, w: FloatArray | None = None) -> Graph:
+    """A graph from the keys of its edges, in any order; `key` is used up. A lattice has millions of edges, so nothing is
+    kept twice: touching fresh memory takes longer than the arithmetic."""
+    if w is None:
+        key.sort()
+    else:
+        order = np.argsort(key, kind="stable")
+        key, w = key[order], w[order]
+    first = np.ones(key.size, dtype=bool)
+    np.not_equal(key[1:], key[:-1], out=first[1:])
+    if not first.all():
+        if w is not None:
+            w = np.add.reduceat(w, np.flatnonzero(first))
+        key = key[first]
+    low = key // max(n, 1)
+    key -= low * n
+    return Graph(n, low, key, np.broadcast_to(np.ones(1), key.shape) if w is None else w)
 
 
 def _sizes(a: Arguments, *keys: str) -> list[int]:
@@ -50,20 +64,18 @@ def _check(nodes: int, edges: int, span: Span) -> None:
 
 
 def _lattice(n: int, m: int, steps: list[tuple[int, int]], wrap: bool) -> Graph:
-    """Every node (row, column) joined to (row + dr, column + dc) for each step."""
+    """Every node (row, column) joined to (row + dr, column + dc) for each step; `wrap` joins the last row and column to
+    the first."""
     node = np.arange(n * m, dtype=np.int64).reshape(n, m)
-    ends = []
-    for dr, dc in steps:
-        if wrap:
-            ends.append((node, np.roll(node, (-dr, -dc), axis=(0, 1))))
-        else:
-            left = node[: n - dr if dr else n, max(0, -dc) : m - max(dc, 0)]
-            right = node[dr:, max(0, dc) : m - max(-dc, 0)]
-            ends.append((left, right))
-    i = np.concatenate([a.ravel() for a, _ in ends])
-    j = np.concatenate([b.ravel() for _, b in ends])
-    proper = i != j
-    return graph_of(n * m, i[proper], j[proper])
+    ends = [
+        (node[: n - dr, max(0, -dc) : m - max(dc, 0)], node[dr:, max(0, dc) : m - max(-dc, 0)])
+        for dr, dc in steps
+    ]
+    if wrap and m > 1:
+        ends.append((node[:, :1], node[:, -1:]))
+    if wrap and n > 1:
+        ends.append((node[:1], node[-1:]))
+    return _from_keys(n * m, np.concatenate([_keys(n * m, i, j).ravel() for i, j in ends]))
 
 
 @builtin("grid king torus", "n m")

@@ -121,10 +121,9 @@ def _parts(
         if isinstance(item, SliceItem):
             parts.append(_slice_part(item, shape[axis], strides[axis], batch))
         else:
-            found = _checked(item, shape[axis], axis, len(shape), name)
-            parts.append(
-                _Part(found * strides[axis], len(item.index.shape), item.index.batch is not None, True)
-            )
+            found, stride = _checked(item, shape[axis], axis, len(shape), name), strides[axis]
+            offset = found if stride == 1 else found * stride
+            parts.append(_Part(offset, len(item.index.shape), item.index.batch is not None, True))
         axis += 1
     return parts
 
@@ -206,12 +205,13 @@ def _combined(parts: list[_Part], batch: Batch | None) -> tuple[IntArray, tuple[
             begin[k] = len(shape)
             shape.append(p.offset.shape[-1])
     rank = len(shape)
-    flat: IntArray = np.zeros((), dtype=np.int64)
+    flat: IntArray | None = None
     for k, p in enumerate(parts):
         lead = p.offset.shape[:1] if p.batched else ()
         dims = p.offset.shape[1:] if p.batched else p.offset.shape
         end = group_at + len(group) if k in chosen else begin.get(k, -1) + 1
         tail = rank - end if dims else 0
         front = rank - tail - len(dims) if dims else rank
-        flat = flat + np.asarray(p.offset).reshape((*lead, *(1,) * front, *dims, *(1,) * tail))
-    return flat, tuple(shape)
+        offset = np.asarray(p.offset).reshape((*lead, *(1,) * front, *dims, *(1,) * tail))
+        flat = offset if flat is None else flat + offset
+    return np.zeros((), dtype=np.int64) if flat is None else flat, tuple(shape)

@@ -28,6 +28,8 @@ SAFE_PIVOT = 1e-11
 FLAT = 1e-13
 # A pivot of a large component above this is positive; one below is looked at.
 SMALL_PIVOT = 1e-6
+# Rows of a sparse matrix that are looked at in one go.
+STRIP = 1 << 16
 # Flat directions of one large component that are looked at.
 MOST_FLAT = 200
 
@@ -139,11 +141,7 @@ def _dominant(q: Quadratic, free: Any) -> bool:
     """Whether every row is weakly dominated by its diagonal, one row of each component strictly."""
     rows = q.sparse
     diagonal = q.diagonal()
-    magnitude = sparse.csr_array((np.abs(rows.data), rows.indices, rows.indptr), shape=rows.shape)
-    if free.all():
-        total = np.asarray(magnitude.sum(axis=1))
-    else:
-        total = np.asarray(magnitude @ free.astype(np.float64))
+    total = _magnitudes(rows, free.astype(np.float64))
     own = np.abs(np.asarray(rows.diagonal()))
     if q.blocks:
         return False
@@ -159,6 +157,18 @@ def _dominant(q: Quadratic, free: Any) -> bool:
     held = np.zeros(label.size, dtype=bool)
     held[label[strict]] = True
     return bool(held[label].all())
+
+
+def _magnitudes(matrix: sparse.csr_array, weight: FloatArray) -> FloatArray:
+    """|matrix| @ weight, a strip of rows at a time: no copy of a large matrix is made."""
+    n = matrix.shape[0]
+    total = np.empty(n)
+    for start in range(0, n, STRIP):
+        pointer = matrix.indptr[start : start + STRIP + 1]
+        a, b = pointer[0], pointer[-1]
+        parts = (np.abs(matrix.data[a:b]), matrix.indices[a:b], pointer - a)
+        total[start : start + STRIP] = sparse.csr_array(parts, shape=(pointer.size - 1, n)) @ weight
+    return total
 
 
 def _by_component(
