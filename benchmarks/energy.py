@@ -12,6 +12,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
 import importlib
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -66,10 +67,9 @@ def lattice() -> None:
     i, j = torus_edges(70)
     w = np.random.default_rng(0).normal(size=i.size)
     n = 4900
-    start = time.process_time()
     chains = Chains(spin_model(torus(70, w * 0.5), np.zeros(n)), 64, (1,))
     chains.sweep(1)
-    row("70x70 torus: set-up to first sweep", f"{time.process_time() - start:.2f} s", wanted="0.2 s (cached)")
+    row("70x70 torus: set-up in a new process", f"{_set_up():.2f} s", wanted="<= 0.2 s")
     ours = 64 * n * 200 / cpu(lambda: chains.sweep(200))
     row("70x70 torus, 64 chains", f"{ours / 1e6:.0f} Mflips/s")
     if ft := peer("ferrotherm"):
@@ -80,6 +80,31 @@ def lattice() -> None:
     if peer("thrml"):
         theirs = 64 * n / thrml_sweep(spin_model(torus(70, w * 0.5), np.zeros(n)), 64, 60)
         row("", "", f"thrml {theirs / 1e6:.0f}", f"{ours / theirs:.1f}x", ">= 5x")
+
+
+def _set_up() -> float:
+    """CPU seconds from couplings to the first sweep, spucc's imports included, in a process that finds what the one before
+    has compiled: the least of three."""
+    code = """
+import time
+import numpy as np
+from scipy import sparse
+row, column = np.divmod(np.arange(4900), 70)
+to = np.concatenate([70 * row + (column + 1) % 70, 70 * ((row + 1) % 70) + column])
+w = np.random.default_rng(0).normal(size=9800)
+half = sparse.coo_array((w, (np.tile(np.arange(4900), 2), to)), shape=(4900, 4900))
+matrix = sparse.csr_array(half + half.T)
+start = time.process_time()
+from spucc.targets.spins.chains import Chains
+from spucc.targets.spins.model import spin_model
+Chains(spin_model(matrix, np.zeros(4900)), 64, (1,)).sweep(1)
+print(time.process_time() - start)
+"""
+    told = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    ]
+    return min(map(float, told))
 
 
 def thrml_sweep(model: SpinModel, chains: int, sweeps: int) -> float:

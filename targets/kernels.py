@@ -20,18 +20,25 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from scipy import special
 
+from spucc.targets.lanes import lane_state as lane_state
+
 # Contraction and reassociation leave every comparison and special value as it is.
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
+COMPILED: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+}
+"""How kernels are compiled: without the interpreter's lock, and by the processor's rules."""
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile without the interpreter lock and keep the machine code beside the source."""
-    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)(function)
+    """Compile, and keep the machine code beside the source."""
+    return numba.njit(cache=True, **COMPILED)(function)
 
 
 def inline(function: Callable[..., Any]) -> Any:
     """A kernel's helper, expanded where it is called so that the loop around it can be vectorised."""
-    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST, inline="always")(function)
+    return numba.njit(cache=True, inline="always", **COMPILED)(function)
 
 
 @intrinsic
@@ -61,27 +68,6 @@ _EXP2 = tuple(
     .coef
 )
 """Coefficients of a polynomial for 2^r on [−½, ½]."""
-
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-
-
-def lane_seeds(seed: tuple[int, ...], first: int, lanes: int, words: int) -> NDArray[np.uint64]:
-    """Random 64-bit words [words, lanes] for lanes `first … first + lanes − 1`: SplitMix64 (Steele, Lea and
-    Flood 2014) of a key made from `seed`, a counter for each lane and word."""
-    key = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-    counter = np.arange(first, first + lanes, dtype=np.uint64)[None, :] * np.uint64(words)
-    counter = counter + np.arange(words, dtype=np.uint64)[:, None]
-    z = key + (counter + np.uint64(1)) * _MIX
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)))
-
-
-def lane_state(seed: tuple[int, ...], first: int, lanes: int) -> NDArray[np.uint32]:
-    """States [4, lanes] of xoshiro128+ (Blackman and Vigna 2021), one for each lane."""
-    words = lane_seeds(seed, first, lanes, 2)
-    low, high = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
-    return np.ascontiguousarray(np.concatenate([low, high]).astype(np.uint32))
 
 
 @inline

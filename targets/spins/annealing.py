@@ -11,8 +11,11 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from spucc.arrays import FloatArray
+from spucc.targets.machine_code import Native
 from spucc.targets.spins.chains import Chains
 from spucc.targets.spins.model import SpinModel
+
+_tabu = Native("spucc.targets.spins.tabu", "tabu")
 
 SPARSE = 12
 """Couplings a spin, counted from both ends, up to which states are recombined."""
@@ -148,12 +151,12 @@ def _search(
     searches: int,
 ) -> tuple[NDArray[np.int8], FloatArray]:
     """Tabu search from the best `searches` states."""
-    from spucc.targets.spins.tabu import tabu
-
     indptr, indices, _, _ = model.arrays
+    weight, field = np.ascontiguousarray(model.couplings.data), np.ascontiguousarray(model.field)
     for k in np.argsort(energy, kind="stable")[:searches]:
         s = spins[k].astype(np.float64)
         draw = np.random.SeedSequence((*seed, 4, int(k))).generate_state(1, np.uint64)[0]
-        tabu(model.order, indptr, indices, model.couplings.data, model.field, s, steps, draw)
+        scratch = np.empty(model.n), np.empty(model.n), np.zeros(model.n, np.int64)
+        _tabu(model.order, indptr, indices, weight, field, s, *scratch, steps, draw)
         spins[k], energy[k] = s.astype(np.int8), model.energy(s)
     return spins, energy

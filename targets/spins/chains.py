@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,14 @@ from numpy.typing import NDArray
 
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
+from spucc.targets.lanes import lane_seeds, lane_state
+from spucc.targets.machine_code import Native
 from spucc.targets.spins.model import SpinModel
+
+_SWEEPS = "spucc.targets.spins.sweeps"
+_heat_bath, _metropolis = Native(_SWEEPS, "heat_bath"), Native(_SWEEPS, "metropolis")
+_energies, _descend = Native(_SWEEPS, "energies"), Native(_SWEEPS, "descend")
+_draw_layer = Native(_SWEEPS, "draw_layer")
 
 LANES = 64
 """Chains of a block. Blocks are padded to `PAD` chains so that vector instructions fill."""
@@ -43,16 +51,15 @@ class Chains:
         start: FloatArray | None = None,
         threads: int = 1,
     ) -> None:
-        from spucc.targets.kernels import lane_seeds, lane_state
-
         if method not in ("heat-bath", "metropolis"):
             raise ValueError(f"`{method}` is not a sweep: choose heat-bath or metropolis")
         self.model, self.chains, self.method, self.threads = model, chains, method, threads
-        self.strength = 1.0
-        """Multiplies the couplings, and not the fields: the path of annealed importance sampling."""
+        self._strength, self._weight = 1.0, model.arrays[2].copy()
         self._spins: list[NDArray[np.float32]] = []
         self._state: list[NDArray[np.uint32]] = []
         self._beta: list[NDArray[np.float32]] = []
+        self._sweeps: dict[int, Callable[[int], None]] = {}
+        """The sweep of each block, its arrays bound; they only ever change in place."""
         every = np.broadcast_to(np.asarray(beta, dtype=np.float32), (chains,))
         for first in range(0, chains, LANES):
             used = min(LANES, chains - first)
@@ -71,27 +78,36 @@ class Chains:
                 spins[:] = np.resize(given, (lanes, model.n)).T
             self._spins.append(np.ascontiguousarray(spins))
 
+    @property
+    def strength(self) -> float:
+        """Multiplies the couplings, and not the fields: the path of annealed importance sampling."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        self._strength = value
+        np.multiply(self.model.arrays[2], np.float32(value), out=self._weight)
+
     def sweep(self, count: int) -> None:
         """`count` sweeps of every chain."""
         if count and self.model.order.size:
             self._each(lambda k: self._sweep_block(k, count))
 
     def _sweep_block(self, k: int, count: int) -> None:
-        from spucc.targets.spins import sweeps
-
         s, beta, state = self._spins[k], self._beta[k], self._state[k]
         if self.model.layers and self.method == "heat-bath":
             for _ in range(count):
                 for weight, rows, others, field in self._layers:
                     total = (weight @ s[others]) * np.float32(self.strength)
                     total += field[:, None]
-                    sweeps.draw_layer(total, beta, state, rows, s)
+                    _draw_layer(total, beta, state, rows, s)
             return
-        run = sweeps.heat_bath if self.method == "heat-bath" else sweeps.metropolis
-        indptr, indices, weight, field = self.model.arrays
-        if self.strength != 1.0:
-            weight = weight * np.float32(self.strength)
-        run(self.model.order, indptr, indices, weight, field, beta, s, state, count)
+        if k not in self._sweeps:
+            run = _heat_bath if self.method == "heat-bath" else _metropolis
+            indptr, indices, _, field = self.model.arrays
+            arrays = (indptr, indices, self._weight, field, beta, s, state, _lanes(s))
+            self._sweeps[k] = run.bind(self.model.order, *arrays)
+        self._sweeps[k](count)
 
     @property
     def _layers(
@@ -113,18 +129,23 @@ class Chains:
 
     def descend(self, most: int = 1000) -> None:
         """Take every chain to a state that no single flip improves."""
-        from spucc.targets.spins import sweeps
-
-        self._each(lambda k: sweeps.descend(self.model.order, *self.model.arrays, self._spins[k], most))
+        m = self.model
+        self._each(lambda k: _descend(m.order, *m.arrays, s := self._spins[k], _lanes(s), most))
 
     def energy_parts(self) -> tuple[FloatArray, FloatArray]:
         """−½ sᵀJs and −h·s of each chain [chains], without β."""
-        from spucc.targets.spins import sweeps
+        self._each(lambda k: self._measures[k][0]())
+        pair, field = (np.concatenate([m[part] for m in self._measures]) for part in (1, 2))
+        return pair[: self.chains], field[: self.chains]
 
-        pair = [np.empty(s.shape[1]) for s in self._spins]
-        field = [np.empty(s.shape[1]) for s in self._spins]
-        self._each(lambda k: sweeps.energies(*self.model.arrays, self._spins[k], pair[k], field[k]))
-        return np.concatenate(pair)[: self.chains], np.concatenate(field)[: self.chains]
+    @cached_property
+    def _measures(self) -> list[tuple[Callable[[], None], FloatArray, FloatArray]]:
+        """For each block a kernel, and the two arrays [lanes] that it writes the parts of the energy to."""
+        found = []
+        for s in self._spins:
+            pair, field = np.empty(s.shape[1]), np.empty(s.shape[1])
+            found.append((_energies.bind(*self.model.arrays, s, _lanes(s), pair, field), pair, field))
+        return found
 
     def energies(self) -> FloatArray:
         """−½ sᵀJs − h·s of each chain [chains], without β."""
@@ -186,6 +207,11 @@ class Chains:
                 return
             with ThreadPoolExecutor(self.threads) as pool:
                 list(pool.map(work, range(len(self._spins))))
+
+
+def _lanes(s: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Room for a number a lane."""
+    return np.empty(s.shape[1], np.float32)
 
 
 @contextmanager

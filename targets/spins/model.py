@@ -15,6 +15,9 @@ from scipy.sparse import csgraph
 
 from spucc.arrays import BoolArray, FloatArray, IntArray, frozen
 from spucc.diagnostics import fail
+from spucc.targets.machine_code import Native
+
+_greedy_colours = Native("spucc.targets.spins.sweeps", "greedy_colours")
 
 DENSE_SHARE = 0.25
 """A bipartite graph with at least this share of its possible couplings is swept by matrix products."""
@@ -40,12 +43,12 @@ class SpinModel:
         sides = self._sides
         if sides is not None:
             return sides
-        from spucc.targets.spins.sweeps import greedy_colours
-
         j = self.couplings
         degree = np.diff(j.indptr)
         colour = np.full(self.n, -1, dtype=np.int64)
-        greedy_colours(np.argsort(-degree, kind="stable"), j.indptr, j.indices, colour)
+        taken = np.full(self.n + 1, -1, dtype=np.int64)
+        indptr, indices, _, _ = self.arrays
+        _greedy_colours(np.argsort(-degree, kind="stable"), indptr, indices, colour, taken)
         return frozen(colour, np.int64)
 
     @cached_property

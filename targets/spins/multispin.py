@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spucc.arrays import FloatArray
-from spucc.targets.kernels import kernel, lane_seeds
+from spucc.targets.lanes import lane_seeds
+from spucc.targets.machine_code import Native
 from spucc.targets.spins.model import SpinModel
 
 _BITS = 32
@@ -41,118 +42,27 @@ def digit_odds(beta_j: float, degree: int) -> NDArray[np.uint64]:
     return np.minimum(np.rint(p * 2.0**_BITS), 2.0**_BITS - 1).astype(np.uint64)
 
 
-@kernel
-def _bernoulli(p, state, undecided, out):  # type: ignore[no-untyped-def]
-    """out = bits that are 1 with probability p/2³², where `undecided` is set, else 0; `undecided` is used
-    up."""
-    words = out.size
-    for w in range(words):
-        out[w] = np.uint64(0)
-    for digit in range(31, -1, -1):
-        one = np.uint64(0) - ((p >> np.uint64(digit)) & np.uint64(1))
-        open_ = np.uint64(0)
-        for w in range(words):
-            a, b, c, d = state[0, w], state[1, w], state[2, w], state[3, w]
-            t = a + d
-            r = ((t << np.uint64(23)) | (t >> np.uint64(41))) + a
-            t = b << np.uint64(17)
-            c ^= a
-            d ^= b
-            b ^= c
-            a ^= d
-            c ^= t
-            d = (d << np.uint64(45)) | (d >> np.uint64(19))
-            state[0, w], state[1, w], state[2, w], state[3, w] = a, b, c, d
-            # u < p is settled where the digits differ: yes where p has the one
-            out[w] |= undecided[w] & one & ~r
-            undecided[w] &= ~(one ^ r)
-            open_ |= undecided[w]
-        if open_ == 0:
-            break
+_sweep_words = Native("spucc.targets.spins.words", "sweep_words")
 
 
-@kernel
-def _at_least(count, width, need, out):  # type: ignore[no-untyped-def]
-    """out = bits where the number whose binary digits are the planes count[:width] is at least `need` <
-    2^width."""
-    for w in range(out.size):
-        equal, greater = ~np.uint64(0), np.uint64(0)
-        for k in range(width - 1, -1, -1):
-            if (need >> k) & 1:
-                equal &= count[k, w]
-            else:
-                greater |= equal & count[k, w]
-                equal &= ~count[k, w]
-        out[w] = greater | equal
-
-
-@kernel
-def _add(count, first, width, term):  # type: ignore[no-untyped-def]
-    """Add the plane `term`, of weight 2^first, to the number in planes count[:width]; `term` is used up."""
-    for k in range(first, width):
-        for w in range(term.size):
-            old = count[k, w]
-            count[k, w] = old ^ term[w]
-            term[w] &= old
-
-
-@kernel
-def metropolis_words(order, indptr, indices, negative, odds, s, state, sweeps):  # type: ignore[no-untyped-def]
+def metropolis_words(
+    order: NDArray[np.int32],
+    indptr: NDArray[np.int32],
+    indices: NDArray[np.int32],
+    negative: NDArray[np.uint64],
+    odds: NDArray[np.uint64],
+    s: NDArray[np.uint64],
+    state: NDArray[np.uint64],
+    sweeps: int,
+) -> None:
     """`sweeps` Metropolis sweeps; s [n, words] holds spin +1 as a set bit, `negative` [nnz] is all ones where
     J < 0.
 
     `odds` [sweeps, k] comes from `digit_odds`, one row for each sweep: annealing changes β from row to row.
     """
-    words = s.shape[1]
-    digits = odds.shape[1] - 2
-    count = np.empty((digits + 9, words), np.uint64)
-    term, free, bits, take = (
-        np.empty(words, np.uint64),
-        np.empty(words, np.uint64),
-        np.empty(words, np.uint64),
-        np.empty(words, np.uint64),
-    )
-    for sweep in range(sweeps):
-        for at in range(order.size):
-            i = order[at]
-            start, degree = indptr[i], indptr[i + 1] - indptr[i]
-            half = degree // 2
-            # u + G < 2^width: u ≤ degree, G < 2^digits
-            width = 1
-            while (1 << width) < degree + (1 << digits):
-                width += 1
-            count[:width] = np.uint64(0)
-            here = s[i]
-            for e in range(degree):
-                there, sign = s[indices[start + e]], negative[start + e]
-                for w in range(words):
-                    term[w] = here[w] ^ there[w] ^ sign
-                top = 1
-                while (1 << top) <= e + 1:
-                    top += 1
-                _add(count, 0, top, term)
-            # u ≥ d/2 costs nothing; the others hang on G, and half a step more if the degree is odd
-            _at_least(count, width, degree - half, take)
-            for w in range(words):
-                free[w] = ~take[w]
-            if degree & 1:
-                _bernoulli(odds[sweep, digits + 1], state, free, bits)
-                for w in range(words):
-                    free[w] = bits[w]
-            for w in range(words):
-                term[w] = free[w]
-            _bernoulli(odds[sweep, digits], state, term, bits)
-            for w in range(words):
-                take[w] |= bits[w]
-                free[w] &= ~bits[w]
-            for k in range(digits):
-                for w in range(words):
-                    term[w] = free[w]
-                _bernoulli(odds[sweep, k], state, term, bits)
-                _add(count, k, width, bits)
-            _at_least(count, width, half, bits)
-            for w in range(words):
-                here[w] ^= take[w] | (free[w] & bits[w])
+    count = np.empty((odds.shape[1] + 7, s.shape[1]), np.uint64)
+    scratch = np.empty((4, s.shape[1]), np.uint64)
+    _sweep_words(order, indptr, indices, negative, odds, s, state, count, scratch, sweeps)
 
 
 def anneal_words(

@@ -3,7 +3,7 @@
 
 The energy is E(s)/T = −½ sᵀJs − h·s, so that P(s_i = +1 | rest) = sigmoid(2 (h_i + Σ_j J_ij s_j)) (physics
 §3, p-bits), with J in compressed rows. `beta` [lanes] multiplies E/T lane by lane: tempering and annealing
-are the same kernel.
+are the same kernel. `field` [lanes] is scratch. All of it is called through `spucc.targets.machine_code`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ def _field(i, indptr, indices, weight, bias, s, field):  # type: ignore[no-untyp
 
 
 @kernel
-def heat_bath(order, indptr, indices, weight, bias, beta, s, state, sweeps):  # type: ignore[no-untyped-def]
+def heat_bath(order, indptr, indices, weight, bias, beta, s, state, field, sweeps):  # type: ignore[no-untyped-def]
     """`sweeps` Gibbs sweeps over the sites in `order`; s [n, lanes] float32 ±1 and the random `state` change
     in place."""
     lanes = s.shape[1]
-    field = np.empty(lanes, np.float32)
     for _ in range(sweeps):
         for at in range(order.size):
             i = order[at]
@@ -58,11 +57,10 @@ def heat_bath(order, indptr, indices, weight, bias, beta, s, state, sweeps):  # 
 
 
 @kernel
-def metropolis(order, indptr, indices, weight, bias, beta, s, state, sweeps):  # type: ignore[no-untyped-def]
+def metropolis(order, indptr, indices, weight, bias, beta, s, state, field, sweeps):  # type: ignore[no-untyped-def]
     """As `heat_bath`, but each site proposes its flip and takes it with probability min(1, e^−ΔE): sooner at
     low temperature, and periodic at an infinite one."""
     lanes = s.shape[1]
-    field = np.empty(lanes, np.float32)
     for _ in range(sweeps):
         for at in range(order.size):
             i = order[at]
@@ -75,10 +73,9 @@ def metropolis(order, indptr, indices, weight, bias, beta, s, state, sweeps):  #
 
 
 @kernel
-def energies(indptr, indices, weight, bias, s, out_pair, out_field):  # type: ignore[no-untyped-def]
+def energies(indptr, indices, weight, bias, s, field, out_pair, out_field):  # type: ignore[no-untyped-def]
     """out_pair[lane] = −½ sᵀJs and out_field[lane] = −h·s, summed in double precision."""
     n, lanes = s.shape
-    field = np.empty(lanes, np.float32)
     out_pair[:] = 0.0
     out_field[:] = 0.0
     for i in range(n):
@@ -90,10 +87,9 @@ def energies(indptr, indices, weight, bias, s, out_pair, out_field):  # type: ig
 
 
 @kernel
-def descend(order, indptr, indices, weight, bias, s, most):  # type: ignore[no-untyped-def]
+def descend(order, indptr, indices, weight, bias, s, field, most):  # type: ignore[no-untyped-def]
     """Flip whatever lowers the energy until nothing does, at most `most` sweeps; every lane on its own."""
     lanes = s.shape[1]
-    field = np.empty(lanes, np.float32)
     for _ in range(most):
         changed = np.float32(0.0)
         for at in range(order.size):
@@ -109,9 +105,8 @@ def descend(order, indptr, indices, weight, bias, s, most):  # type: ignore[no-u
 
 
 @kernel
-def greedy_colours(order, indptr, indices, colour):  # type: ignore[no-untyped-def]
-    """colour[i] = the least colour that no neighbour has, for i in `order`; colour starts at −1."""
-    taken = np.full(order.size + 1, -1, np.int64)
+def greedy_colours(order, indptr, indices, colour, taken):  # type: ignore[no-untyped-def]
+    """colour[i] = the least colour that no neighbour has, for i in `order`; `colour` [n] and `taken` [n + 1] start at −1."""
     for at in range(order.size):
         i = order[at]
         for k in range(indptr[i], indptr[i + 1]):

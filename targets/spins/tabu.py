@@ -8,8 +8,9 @@ from spucc.targets.kernels import kernel
 
 
 @kernel
-def tabu(order, indptr, indices, weight, field, s, steps, seed):  # type: ignore[no-untyped-def]
-    """Leaves in s [n] the best state met in `steps` flips from s; only sites in `order` move.
+def tabu(order, indptr, indices, weight, field, s, local, best, until, steps, seed):  # type: ignore[no-untyped-def]
+    """Leaves in s [n] the best state met in `steps` flips from s; only sites in `order` move. `local`, `best`
+    and `until` [n] are scratch, `until` zero.
 
     Each step flips the spin that lowers the energy most (or raises it least) among those not flipped lately;
     a tabu flip is allowed when it beats the best state so far. The tenure is n/20 + 7 … n/20 + 16 steps,
@@ -17,14 +18,13 @@ def tabu(order, indptr, indices, weight, field, s, steps, seed):  # type: ignore
     the best state.
     """
     n, free = s.size, order.size
-    local = np.empty(n)
     for i in range(n):
         total = field[i]
         for k in range(indptr[i], indptr[i + 1]):
             total += weight[k] * s[indices[k]]
         local[i] = total
-    best = s.copy()
-    until = np.zeros(n, np.int64)
+    for i in range(n):
+        best[i] = s[i]
     energy, least, since = 0.0, 0.0, 0
     random = np.uint64(seed) | np.uint64(1)
     tiny = 1e-12
@@ -56,7 +56,8 @@ def tabu(order, indptr, indices, weight, field, s, steps, seed):  # type: ignore
         since += 1
         if energy < least - tiny:
             least, since = energy, 0
-            best[:] = s
+            for i in range(n):
+                best[i] = s[i]
         elif since > 10 * n:
             since = 0
             for i in range(n):
@@ -74,4 +75,5 @@ def tabu(order, indptr, indices, weight, field, s, steps, seed):  # type: ignore
                 s[i] = -s[i]
                 for k in range(indptr[i], indptr[i + 1]):
                     local[indices[k]] += 2.0 * weight[k] * s[i]
-    s[:] = best
+    for i in range(n):
+        s[i] = best[i]
