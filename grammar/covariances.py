@@ -83,51 +83,60 @@ def multi_normal_cholesky(law: Law) -> None:
     if factor.shape[1] > n:
         factor = factor[:, :n]
     square = factor.shape[1] == n
+    root = np.sqrt((factor**2).sum(axis=1))
     pivots = np.abs(np.diagonal(factor))
-    if square and n and pivots.min() ** 2 * WORST_CONDITION > pivots.max() ** 2:
-        inverse = np.linalg.inv(factor)
-        _precision(law, inverse.T @ inverse)
+    # The pivots of the correlations' factor, of which the largest is its first: 1.
+    if square and n and (pivots**2 * WORST_CONDITION > root**2).all():
+        inverse = np.linalg.inv(factor / root[:, None])
+        _precision(law, inverse.T @ inverse, root)
         return
     _carry(law, factor, "L")
 
 
 def _by_covariance(law: Law, covariance: FloatArray, key: str) -> None:
+    """The law of a covariance, judged on its correlations: units do not make a matrix singular."""
     if covariance.shape[0] == 0:
         return
-    factor = cholesky(covariance)
+    variance = np.diagonal(covariance)
+    root = np.sqrt(np.where(variance > 0, variance, 1.0))
+    correlation = covariance / root[:, None] / root
+    factor = cholesky(correlation)
     if factor is not None:
         pivots = np.diagonal(factor)
         if pivots.min() ** 2 * WORST_CONDITION > pivots.max() ** 2:
             inverse = np.linalg.inv(factor)
             # A bound by norms: cheap, and never too small.
-            condition = np.abs(covariance).sum(axis=1).max() * (inverse * inverse).sum()
+            condition = np.abs(correlation).sum(axis=1).max() * (inverse * inverse).sum()
             if condition < WORST_CONDITION or not _can_carry(law):
-                _precision(law, inverse.T @ inverse)
+                _precision(law, inverse.T @ inverse, root)
                 return
         elif not _can_carry(law):
-            _precision(law, np.asarray(np.linalg.inv(covariance), dtype=np.float64))
+            _precision(law, np.asarray(np.linalg.inv(correlation), dtype=np.float64), root)
             return
-    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.linalg.eigh(correlation)
     top = float(np.abs(values).max(initial=0.0))
     if values[0] < -1e-10 * top:
         fail(
             "E0412",
-            f"`{key}` of `{law.name}` is not a covariance: it has the negative eigenvalue {values[0]:g}",
+            f"`{key}` of `{law.name}` is not a covariance: scaled to correlations it has the negative eigenvalue {values[0]:g}",
             law.args.spans[key],
             help="a covariance is symmetric and positive semidefinite",
         )
     keep = values > RANK_TOLERANCE * top
     if keep.all() and values[0] * WORST_CONDITION > top:
-        _precision(law, np.asarray((vectors / values) @ vectors.T, dtype=np.float64))
+        _precision(law, np.asarray((vectors / values) @ vectors.T, dtype=np.float64), root)
         return
-    _carry(law, np.ascontiguousarray((vectors[:, keep] * np.sqrt(values[keep]))[:, ::-1]), key)
+    _carry(
+        law, np.ascontiguousarray((root[:, None] * vectors[:, keep] * np.sqrt(values[keep]))[:, ::-1]), key
+    )
 
 
-def _precision(law: Law, precision: FloatArray) -> None:
+def _precision(law: Law, precision: FloatArray, root: FloatArray) -> None:
+    """Adds the energy of the precision D⁻¹ `precision` D⁻¹, D = diag(root)."""
     if "mu" not in law.args.values:
         law.args.values["mu"] = Const(np.asarray(0.0))
         law.args.spans["mu"] = law.span
-    symmetric = np.asarray(0.5 * (precision + precision.T))
+    symmetric = np.asarray(0.5 * (precision + precision.T)) / root[:, None] / root
     add_gaussian(law, Const(symmetric, None, frozenset(["symmetric", "spd"])), True)
 
 

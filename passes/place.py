@@ -23,6 +23,7 @@ from spucc.passes.placing.minor_embedding import find_embedding
 from spucc.passes.placing.native_placement import find_native
 from spucc.passes.placing.placement_proofs import no_embedding, no_placement
 from spucc.passes.placing.spectral_placement import information, place_by_weights
+from spucc.passes.realising.boards import larger
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.stages import Couplings, Job, Placed, Stage, cells_of, edge_list
 
@@ -193,7 +194,7 @@ def _check_room(n: int, device: Device) -> None:
     fail(
         "E0541",
         f"the model needs {n} cells, but `{device.name}` has {alive}{f' ({dead} more are dead)' if dead else ''}",
-        help="condition on or marginalise some variables, choose a larger target (`spucc targets`), or `--target ideal`",
+        help=f"{larger(n, device)}, condition on or marginalise some variables, or `--target ideal`",
     )
 
 

@@ -12,14 +12,13 @@ from importlib import import_module
 from typing import ClassVar
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
-from spucc.arrays import FloatArray, frozen
+from spucc.arrays import frozen
 from spucc.device import Device, Family
 from spucc.diagnostics import fail
 from spucc.energy import Domain, Energy
 from spucc.passes.realising import moments
-from spucc.passes.realising.readout import COLUMNS, search
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Couplings, Job, Stage, plain_roles
@@ -79,7 +78,7 @@ Realiser = Callable[[Energy, Device, Realise, Context], Outcome]
 # Family → module and function, imported when they are needed.
 _GAUSSIAN: dict[Family, tuple[str, str]] = {
     Family.IDEAL: (__name__, "ideal"),
-    Family.RESISTIVE: (__name__, "resistive"),
+    Family.RESISTIVE: ("spucc.passes.realising.resistive", "resistive"),
     Family.CAPACITIVE: ("spucc.passes.realising.capacitive", "capacitive"),
 }
 _OTHERS: dict[Family, tuple[str, str]] = {}
@@ -115,52 +114,6 @@ def ideal(energy: Energy, device: Device, options: Realise, context: Context) ->
     mean = moments.mean(energy, p)
     back = Affine.diagonal(np.ones(energy.n), mean) if mean.any() else None
     return Outcome(couplings(device, p), back)
-
-
-def resistive(energy: Energy, device: Device, options: Realise, context: Context) -> Outcome:
-    """Any symmetric positive definite matrix, and the mean by bias currents where there is a bias bank (physics §3).
-
-    A matrix so near to singular that rounding would take what is left of it is read out by as many multiplications as keep
-    the cells' own a step of the banks away (`readout.search`), where that is allowed.
-    """
-    p = moments.precision(energy)
-    moments.check(energy, p)
-    mean = moments.mean(energy, p)
-    banks = device.spec.ground, device.spec.coupling
-    step = max((1.0 / (b.codes - 1) for b in banks if not b.continuous), default=0.0)
-    if energy.n <= COLUMNS and options.allows("readout") and not _above(scaled_to_unit(p), step):
-        found = search(scaled_to_unit(p), lambda k: _above(k, step))
-        bound = options.host_multiplications
-        if bound is None or found.multiplications <= bound:
-            a = 1.0 / np.sqrt(p.diagonal())
-            note = f"way: readout; {found.multiplications} multiplications a draw, since rounding would make the model singular"
-            read = Affine(sparse.csr_array(found.t * a[:, None]), frozen(mean))
-            return Outcome(couplings(device, sparse.csr_array(found.k)), read, (note,))
-    if device.spec.bias is None or not mean.any():
-        back = Affine.diagonal(np.ones(energy.n), mean) if mean.any() else None
-        return Outcome(
-            couplings(device, p), back, ("the mean is added at the read-out",) if mean.any() else ()
-        )
-    potential = -np.asarray(energy.linear) / energy.temperature
-    return Outcome(couplings(device, p, potential), None, ("the mean is made by bias currents",))
-
-
-def scaled_to_unit(p: sparse.csr_array) -> FloatArray:
-    """P [n, n] scaled to ones on its diagonal, dense."""
-    a = 1.0 / np.sqrt(p.diagonal())
-    return np.asarray(p.toarray() * np.outer(a, a))
-
-
-def _above(k: FloatArray, least: float) -> bool:
-    """Whether the eigenvalues of K, scaled to ones on its diagonal, are above `least`."""
-    if not np.isfinite(k).all() or not (np.diagonal(k) > 0).all():
-        return False
-    a = 1.0 / np.sqrt(np.diagonal(k))
-    try:
-        linalg.cholesky(k * np.outer(a, a) - least * np.eye(a.size), lower=True)
-    except linalg.LinAlgError:
-        return False
-    return True
 
 
 def couplings(device: Device, k: sparse.csr_array, bias: np.ndarray | None = None) -> Couplings:

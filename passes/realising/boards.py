@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from spucc.device import Device
+from spucc.device import Device, Family
 
 BRANCH = 10
 """On a board of eight times the model's size trees of so many cells find a place."""
+
+COMPLETE = 3000
+"""Up to so many cells a board with a coupler between every two is worth naming."""
 
 TILE = 4
 """Components of so many cells find a place side by side on every lattice."""
@@ -20,6 +24,19 @@ TILE = 4
 def live_cells(device: Device) -> int:
     """How many cells work."""
     return sys.maxsize if device.topology.nodes is None else int(device.alive.sum())
+
+
+def larger(n: int, device: Device) -> str:
+    """A target of the device's family with n cells, in words; of its own kind where the kind has a size."""
+    kind, side = device.topology.kind, math.isqrt(max(n - 1, 0)) + 1
+    name = ""
+    if device.family is Family.RESISTIVE and n <= COMPLETE:
+        name = f"complete({n}){{family=resistive}}"
+    elif device.family is Family.CAPACITIVE:
+        kind = kind if kind in ("grid", "king", "torus") else "king"
+        shipped = next((s for s in (8, 32) if kind == "king" and side <= s), None)
+        name = f"king-{shipped}x{shipped}" if shipped else f"{kind}({side},{side})"
+    return f'a larger board, such as `--target "{name}"`' if name else "a larger board (`spucc targets`)"
 
 
 def complete(device: Device) -> bool:

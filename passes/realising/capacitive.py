@@ -7,7 +7,6 @@ They differ in what T costs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,7 @@ from spucc.oracle import gaussian
 from spucc.passes.place import Place, chain_lengths
 from spucc.passes.realise import Realise
 from spucc.passes.realising import forecast, moments
-from spucc.passes.realising.boards import component_limit, could_embed, could_hold, live_cells
+from spucc.passes.realising.boards import component_limit, could_embed, could_hold, larger, live_cells
 from spucc.passes.realising.comparison import (
     Verdict,
     comparison,
@@ -398,14 +397,6 @@ def odd_pair(p: sparse.csr_array, energy: Energy) -> str:
     return f"`{energy.label(i)}` and `{energy.label(j)}`"
 
 
-def _larger(n: int, device: Device) -> str:
-    """A board of the same kind with n cells, where the kind has a size."""
-    if device.topology.kind not in ("grid", "king", "torus"):
-        return "a larger board (`spucc targets`)"
-    side = math.isqrt(n - 1) + 1
-    return f'a larger board, such as `--target "{device.topology.kind}({side},{side})"`'
-
-
 def _unrealisable(
     p: sparse.csr_array, energy: Energy, verdict: Verdict, device: Device, options: Realise, dear: Way | None
 ) -> SpuccError:
@@ -432,7 +423,7 @@ def _unrealisable(
             Diagnostic(
                 "E0512",
                 f"`{device.name}` has {live_cells(device)} working cells, and the model's {p.shape[0]} variables need one each",
-                help=f"{_larger(int(p.shape[0]), device)}, or condition on some variables",
+                help=f"{larger(int(p.shape[0]), device)}, or condition on some variables",
             )
         )
     if not verdict.h_matrix:
