@@ -220,15 +220,28 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Device:
-    """A device that programs are compiled for: its file, its graph, and what was measured of it."""
+    """A device that programs are compiled for: its file, its graph, and what was measured of it.
+
+    Of a pair that carries a model of real variables and spins together, this is the reals' device and `partner` the spins'.
+    """
 
     spec: DeviceSpec
     topology: Topology
     calibration: Calibration = Calibration()
+    partner: Device | None = None
 
     @property
     def name(self) -> str:
-        return self.spec.name
+        return self.spec.name + ("" if self.partner is None else f"+{self.partner.name}")
+
+    @cached_property
+    def alone(self) -> Device:
+        """The device without its partner."""
+        return self if self.partner is None else replace(self, partner=None)
+
+    def of(self, family: Family) -> Device:
+        """The one of a pair whose cells are of a family."""
+        return self.partner if self.partner is not None and self.partner.family is family else self.alone
 
     @property
     def family(self) -> Family:
@@ -259,7 +272,7 @@ class Device:
         h.update(self.topology.edges.tobytes())
         for table in vars(self.calibration).values():
             h.update(b"-" if table is None else table.tobytes())
-        return h.hexdigest()[:16]
+        return h.hexdigest()[:16] + ("" if self.partner is None else f"+{self.partner.fingerprint}")
 
     def without(self, cells: Iterable[int] = (), couplers: Iterable[tuple[int, int]] = ()) -> Device:
         """The same device with more parts dead."""

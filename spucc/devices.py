@@ -5,12 +5,14 @@ A target is one of
                                `spucc.devices`, each naming a package that holds device files)
     ./boards/mine.toml         a device file
     king(12,12)                a lattice by its numbers
+    resistive-64+ideal-spin    two of them, for a model with real variables and spins
 followed, if wanted, by changes in braces: `spu8{bits=10 coupling.max=2e-9}`. `bits` sets the self bank (of p-bits:
 the fields) and the couplers; any other field goes by its dotted name.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -46,6 +48,7 @@ _NUMBERS = {
     "pegasus": ("rows",),
 }
 _TARGET = re.compile(r"\s*(?P<base>[^{}]*?)\s*(?:\{(?P<changes>[^{}]*)\})?\s*\Z", re.DOTALL)
+_PLUS = re.compile(r"\+(?![^{]*\})")
 _CALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\s*\((?P<numbers>[\d\s,]*)\)\Z")
 
 
@@ -53,8 +56,12 @@ def load_device(name_or_path: str) -> Device:
     """The device that a target names; see the module's docstring for the forms.
 
     Raises E0501 for an unknown name, E0502 for a file that is not there or not TOML, E0503 for a field that is not right (with
-    its line), E0504 for an impossible graph, E0505 for parameters that cannot be read, E0506 for a bad file beside the TOML.
+    its line), E0504 for an impossible graph, E0505 for parameters that cannot be read, E0506 for a bad file beside the TOML,
+    E0515 for a pair that is not one device of reals and one of spins.
     """
+    both = _PLUS.split(name_or_path)
+    if len(both) > 1 and not os.path.exists(name_or_path):
+        return _pair([load_device(one) for one in both])
     match = _TARGET.match(name_or_path)
     if match is None:
         fail("E0505", f"cannot read the target `{name_or_path}`", help="write name{field=value field=value}")
@@ -65,6 +72,20 @@ def load_device(name_or_path: str) -> Device:
         _change(table, changes)
         table["name"] = name_or_path.strip()
     return _device(table, file, folder)
+
+
+def _pair(devices: list[Device]) -> Device:
+    """The device of the real variables, the one of the spins its partner; E0515 for anything but one of each."""
+    reals = [d for d in devices if d.family is not Family.PBIT]
+    spins = [d for d in devices if d.family is Family.PBIT]
+    if len(reals) != 1 or len(spins) != 1:
+        names = ", ".join(f"`{d.name}` ({d.family})" for d in devices)
+        fail(
+            "E0515",
+            f"a pair is one device of real cells and one of p-bits, not {names}",
+            help="such as `resistive-64+ideal-spin`; `spucc targets` lists the devices",
+        )
+    return replace(reals[0], partner=spins[0])
 
 
 def list_devices() -> list[tuple[str, str]]:

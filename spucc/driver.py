@@ -146,6 +146,18 @@ def compile_energy(
     from spucc.devices import load_device
 
     device = load_device(target) if isinstance(target, str) else target
+    if device.partner is not None:
+        from spucc.mixed import compile_mixed
+
+        return compile_mixed(
+            energy,
+            device,
+            provenance=provenance,
+            tolerance=tolerance,
+            passes=passes,
+            optimize=optimize,
+            seed=seed,
+        )
     context = context or Context(seed=seed, optimize=optimize)
     pipeline = passes or default_passes(device)
     state = run_pipeline(start(energy, device, provenance), pipeline, context, observers)

@@ -19,7 +19,7 @@ from spucc.device import Device, Family
 from spucc.energy import Domain
 from spucc.fidelity import decode
 from spucc.results import columns
-from spucc.stages import Configuration, Job, Program
+from spucc.stages import Configuration, Job, Program, Schedule
 
 # Joules a multiply-add of two 32-bit floating-point numbers in 45 nm: 3.7 pJ + 0.9 pJ.
 MULTIPLY_ADD = 4.6e-12
@@ -73,8 +73,8 @@ def energy_ledger(program: Program, draws: int | None = None) -> EnergyLedger:
         count = plan.draws * chains if draws is None else draws
         taken = max(taken, count)
         for items, found in (
-            (device, _on_device(job, value, program.device, count, chains)),
-            (digital, _digital(job, value, program.device, count, chains)),
+            (device, _on_device(job, value, program.device_of(job), count, chains)),
+            (digital, _digital(job, value, program.device_of(job), count, chains)),
         ):
             for i in found:
                 key = (i.what, i.price, i.source)
@@ -95,11 +95,12 @@ def _on_device(job: Job, value: Configuration, device: Device, draws: int, chain
         price = getattr(prices, kind)
         return Item(what, count, price, source[kind] or (_UNKNOWN if price is None else "the device's file"))
 
+    loads = codes.members * max(plan.loads_per_draw * draws, 1.0)
     items = [
-        priced("loads of a configuration", codes.members, "configure"),
+        priced("loads of a configuration", loads, "configure"),
         priced("cells read out", codes.n * draws, "sample"),
     ]
-    time = plan.settle * chains + plan.interval * draws
+    time = _time(plan, draws, chains)
     if device.family in (Family.CAPACITIVE, Family.RESISTIVE):
         share = codes.weight / codes.weight.sum()
         for m in range(codes.members):
@@ -110,6 +111,12 @@ def _on_device(job: Job, value: Configuration, device: Device, draws: int, chain
     if plan.host_operations:
         items.append(Item("multiply-adds of the host", plan.host_operations * draws, MULTIPLY_ADD, _SOURCE))
     return items
+
+
+def _time(plan: Schedule, draws: int, chains: int) -> float:
+    """Seconds (or sweeps) that a run takes: after a load the device settles anew."""
+    settled = plan.loads_per_draw * draws if plan.loads_per_draw else chains
+    return plan.settle * settled + plan.interval * draws
 
 
 def _heat(value: Configuration, m: int, device: Device, seconds: float) -> Item:
@@ -137,7 +144,7 @@ def _digital(job: Job, value: Configuration, device: Device, draws: int, chains:
     spins and units."""
     codes, plan, n = value.codes, value.schedule, job.target.n
     if codes.domain is Domain.SPIN or codes.quartic is not None or job.target.higher:
-        sweeps = plan.settle * chains + plan.interval * draws
+        sweeps = _time(plan, draws, chains)
         pairs = int(sparse.triu(job.target.quadratic.tocsr(), k=1).nnz)
         own = 0 if codes.domain is Domain.SPIN else 4 * n
         kind = "uniform" if codes.domain is Domain.SPIN else "normal"
@@ -149,6 +156,7 @@ def _digital(job: Job, value: Configuration, device: Device, draws: int, chains:
     band = min(_band(job.target.quadratic.tocsr()), n)
     # Cholesky of a band b: n b²/2 multiply-adds and n b a draw; a full matrix is n³/6 and n²/2
     factor, each = min(n * band**2 / 2, n**3 / 6), min(n * band, n * (n + 1) / 2)
+    factor *= max(plan.loads_per_draw * draws, 1.0)
     return [
         Item("multiply-adds of a Cholesky factor", factor, MULTIPLY_ADD, _SOURCE),
         Item("multiply-adds of as many effective draws", each * effective, MULTIPLY_ADD, _SOURCE),

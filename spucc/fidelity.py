@@ -158,6 +158,7 @@ def member_law(codes: Quantized, m: int, device: Device) -> tuple[FloatArray, Fl
 
 def decode(codes: Quantized, m: int, device: Device) -> tuple[FloatArray, FloatArray]:
     """Component values [n] and [edges] of member m's codes, by the measured level tables where there are any."""
+    device = device.of(codes.family)
     spec = device.spec
     if spec.ground.continuous or device.topology.nodes is None:
         ground = np.asarray(codes.ground[m], dtype=np.float64)

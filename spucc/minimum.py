@@ -9,16 +9,22 @@ from spucc.energy import Energy, Query
 from spucc.readback import Affine, fold
 from spucc.results import Answer
 from spucc.stages import Program, source_maps
+from spucc.turns import takes_turns
 
 
 class Minimum:
     """`argmin`: the state of least energy among the draws; for Gaussian models also their mean, and for spins and bits what a
-    search finds, with a bound that no state goes below."""
+    search finds, with a bound that no state goes below. Where reals and spins are drawn apart the reals are put where the
+    spins want them."""
 
     def __init__(self, program: Program, query: Query, seed: int = 0) -> None:
         self.query, self._seed = query, seed
         self._program = program
         self._maps, self._offset = source_maps(program)
+        self._apart = program.device.partner is not None and not takes_turns(program)
+        if self._apart:
+            # the Gaussian part is of least energy at 0
+            self._maps = [0 * m if j.target.is_gaussian else m for m, j in zip(self._maps, program.jobs)]
         self._model = [v for v in program.source.variables if not v.stands_for]
         self._state: FloatArray | None = None
         self._energy = np.inf
@@ -75,16 +81,20 @@ class Minimum:
     def _searched(self) -> str:
         """Search a model of spins and bits with pair couplings; what can be said of the state, empty where nothing can."""
         model = self._program.model
-        if not model.n or model.higher or model.domains[0].size:
+        whole = np.zeros(model.n)
+        two = np.sort(np.concatenate(model.domains[1:]))
+        if not two.size or model.higher or (two.size < model.n and not self._apart):
             return ""
+        from spucc.passes.split import restricted
         from spucc.targets.spins.queries import best_state
 
-        found = best_state(model, self._seed)
+        found = best_state(restricted(model, two), self._seed)
+        whole[two] = found.state
         back = fold(
             [s.readback for s in self._program.steps if s.readback is not None], self._program.source.n
         )[0]
         assert isinstance(back, Affine)
-        state = back.draws(found.state[None, :])
+        state = back.draws(whole[None, :])
         self._try(state)
         # the model's constant may differ from the source's by what was observed
         bound = found.bound + float(_energy(self._program.source, state)[0]) - found.energy

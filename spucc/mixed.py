@@ -151,22 +151,21 @@ def compile_mixed(
     if options.pop("passes", None):
         fail("E0516", "a pair of devices has two pipelines, so `passes` cannot name one", help="leave it out")
     source = with_queries(energy)
+    _refuse_queries(source)
     if obstacle(unobserved(source)[0]):
-        _refuse_queries(source, (QueryKind.LOGZ, QueryKind.TRAJECTORY), "that takes turns")
         program = compile_turns(source, device, provenance)
     else:
-        _refuse_queries(source, (QueryKind.TRAJECTORY,), "of two devices")
         program = _together(source, separate(source), device, provenance, options)
     if tolerance is not None:
         check_tolerance(program.ledger, tolerance)
     return program
 
 
-def _refuse_queries(source: Energy, kinds: tuple[QueryKind, ...], what: str) -> None:
+def _refuse_queries(source: Energy) -> None:
     found = [
-        Diagnostic("E0516", f"query `{q.name}` asks for `{q.kind}`, which no program {what} answers", q.span)
+        Diagnostic("E0516", f"query `{q.name}` asks for `{q.kind}`, which no pair of devices answers", q.span)
         for q in source.queries
-        if q.kind in kinds
+        if q.kind in (QueryKind.LOGZ, QueryKind.TRAJECTORY)
     ]
     if found:
         raise SpuccError(found)
@@ -193,7 +192,10 @@ def _together(
         device=device,
         source=source,
         model=_side_by_side(one.model, two.model),
-        jobs=(*one.jobs, *(replace(j, coordinates=frozen(j.coordinates + one.model.n, np.int64)) for j in two.jobs)),
+        jobs=(
+            *one.jobs,
+            *(replace(j, coordinates=frozen(j.coordinates + one.model.n, np.int64)) for j in two.jobs),
+        ),
         steps=(
             Step("separate", parts.readback.after(both), (note,)),
             *(Step(s.name, None, s.notes) for s in (*one.steps, *two.steps)),
@@ -317,4 +319,3 @@ def _everything(n: int) -> Query:
 
 def _renumbered(terms: Monomials, two: IntArray) -> Monomials:
     return Monomials(frozen(np.searchsorted(two, terms.index), np.int64), terms.coefficient)
-

@@ -54,7 +54,8 @@ class Normaliser:
     def _draw(self, energy: Energy, number: int) -> tuple[FloatArray, float, float]:
         from spucc.driver import compile_energy
 
-        program = compile_energy(energy, self._program.device, passes=self._program.pipeline or None)
+        passes = self._program.pipeline.partition(";")[0]
+        program = compile_energy(energy, self._program.device.alone, passes=passes or None)
         from spucc.running import run_program
 
         result = run_program(
@@ -63,7 +64,7 @@ class Normaliser:
             chains=self._plan.chains,
             # Each program has its own noise.
             seed=self._seed * 1_000_003 + number + 1,
-            backend=self._engine,
+            backend=getattr(self._engine, "reals", self._engine),
             mode=self._mode,
         )
         self._progress(self.query.name, 0.0)

@@ -117,9 +117,9 @@ def verify_program(
             f"{samples} draws in {chains} chains are too few to test",
             help="take 2 chains and 100 draws each, or more",
         )
-    from spucc.targets import backend_of
+    from spucc.mixed import engine_of
 
-    engine = backend_of(backend, program.device.family)
+    engine = engine_of(backend, program.device)
     if getattr(engine, "trajectories", False):
         mode = Mode.TRAJECTORY
     request = Request(draws=samples // chains, chains=chains, seed=seed, mode=Mode(mode))
@@ -129,7 +129,7 @@ def verify_program(
     sections: list[Section] = []
     for k, job in enumerate(jobs):
         progress(f"verifying {job.name}", k / len(jobs))
-        sections += _sections(job, program.device, engine, request, alpha, last.get(job.name))
+        sections += _sections(job, program.device_of(job), engine, request, alpha, last.get(job.name))
     return Verification(tuple(sections), false_alarm, engine.name)
 
 

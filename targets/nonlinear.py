@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spucc.arrays import frozen
+from spucc.arrays import FloatArray, frozen
 from spucc.backend import Chunk, Mode, Progress, Request, silent
 from spucc.device import Bank, Device, Family
 from spucc.diagnostics import fail
@@ -36,6 +36,31 @@ class Langevin:
     def independent(self, job: Job, device: Device) -> bool:
         """No: these draws follow one another."""
         return False
+
+    def length(self, job: Job, device: Device) -> float:
+        """The step of `onward`, tuned on the job's units whatever the seed."""
+        codes = configuration_of(job, Domain.REAL).codes
+        kt, mobility = float(codes.scale[0]), device.spec.circuit.mobility
+        key = (*seed_of(0, job.name), 0, 1)
+        return tuned(Walkers(units(codes, 0, device), 16, key, temperature=kt, mobility=mobility))
+
+    def onward(self, job: Job, device: Device, start: FloatArray, length: float, seed: int) -> FloatArray:
+        """A draw [n] that goes on from `start` [n] by the schedule's interval of adjusted steps of `length`, which keep the law
+        of the job's units for any length."""
+        from spucc.targets.langevin.paths import back_of, cells_at
+
+        configuration = configuration_of(job, Domain.REAL)
+        codes, back = configuration.codes, back_of(configuration)
+        walkers = Walkers(
+            units(codes, 0, device),
+            1,
+            (*seed_of(seed, job.name), 0),
+            temperature=float(codes.scale[0]),
+            mobility=device.spec.circuit.mobility,
+            start=cells_at(back, start),
+        )
+        walkers.adjusted(length, max(int(configuration.schedule.interval), 1))
+        return np.asarray(back.draws(walkers.positions())[0])
 
     def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
         """See `spucc.backend.Backend`. Raises E0726 for a job that is not compiled to the end, E0728 for one

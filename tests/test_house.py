@@ -21,6 +21,7 @@ DRIVERS = (
     "minimum.py",
     "accuracy.py",
     "mixed.py",
+    "turns.py",
     "trajectories.py",
     "conformance.py",
     "verify.py",

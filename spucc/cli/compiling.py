@@ -11,15 +11,24 @@ from types import FrameType
 from typing import Any
 
 import click
-import numpy as np
 
+from spucc.cli.ledger import ledger_table, yield_table
 from spucc.cli.options import split_data
 from spucc.cli.report import report, sources
 from spucc.diagnostics import did_you_mean, fail
-from spucc.driver import Timer, check_tolerance, default_passes, elaborated, program_of, run_pipeline, start
+from spucc.driver import (
+    Elaborated,
+    Timer,
+    check_tolerance,
+    default_passes,
+    elaborated,
+    program_of,
+    run_pipeline,
+    start,
+)
 from spucc.pipeline import Context, Observer, Pass, parse_passes
 from spucc.progress import Progress
-from spucc.results import columns, figure, write_whole
+from spucc.results import columns, write_whole
 from spucc.stages import Program, Stage, State
 
 PRINTED = 1000
@@ -64,10 +73,7 @@ def load_state(
     device = load_device(target if bits is None else with_bits(target, bits))
     if calibration is not None:
         device = calibrated(device, Path(calibration))
-    values, files = split_data(data)
-    model = elaborated(Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources())
-    if model.warnings:
-        report(model.warnings)
+    model = _elaborated(program, data, allow_paths)
     return start(model.energy, device, model.provenance)
 
 
@@ -133,6 +139,54 @@ def compile_to_state(program: str, observers: Sequence[Observer], **options: Any
     return state, pipeline
 
 
+_SINGLE = (
+    "bits",
+    "calibration",
+    "dump_dir",
+    "emit",
+    "ensemble",
+    "passes",
+    "print_after",
+    "print_changed",
+    "realise",
+    "start_from",
+    "stop_after",
+    "tolerance_analysis",
+)
+
+
+def pair_program(program: str, **options: Any) -> Program | None:
+    """The program for a target `reals+spins`, a pair of devices; None for a single device. A usage error for options that speak
+    of one pipeline."""
+    from spucc.devices import load_device
+    from spucc.mixed import compile_mixed
+
+    if "+" not in options["target"] or options.get("start_from"):
+        return None
+    device = load_device(options["target"])
+    if device.partner is None:
+        return None
+    if taken := [o for o in _SINGLE if options.get(o)]:
+        raise click.UsageError(f"--{taken[0].replace('_', '-')} does not go with two devices")
+    model = _elaborated(program, options["data"], options["allow_paths"])
+    return compile_mixed(
+        model.energy,
+        device,
+        provenance=model.provenance,
+        optimize=options["optimize"],
+        tolerance=options["tolerance"],
+    )
+
+
+def _elaborated(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...]) -> Elaborated:
+    """The front end, its warnings printed."""
+    values, files = split_data(data)
+    model = elaborated(Path(program), data=values, files=files, allow_paths=allow_paths, sources=sources())
+    if model.warnings:
+        report(model.warnings)
+    return model
+
+
 @contextmanager
 def _keeping_best(context: Context, wanted: bool) -> Iterator[None]:
     """Within it the first Ctrl-C asks the passes to end with the best that they have, if that is wanted."""
@@ -169,6 +223,10 @@ def compile_command(program: str, **options: Any) -> None:
     if emit is not None and emit not in (*Stage, "spice"):
         near = did_you_mean(emit, [*Stage, "spice"])
         raise click.UsageError(f"there is no stage `{emit}`; {near or 'the stages are ' + ', '.join(Stage)}")
+    both = pair_program(program, **options)
+    if both is not None:
+        _put_pair(both, options)
+        return
     timer = Timer()
     folder = Path(options["dump_dir"]) if options["dump_dir"] else None
     if folder is not None:
@@ -225,6 +283,20 @@ def compile_command(program: str, **options: Any) -> None:
         _out_state(state, output)
 
 
+def _put_pair(program: Program, options: dict[str, Any]) -> None:
+    """Print the ledger of a program for two devices; write what was asked for."""
+    from spucc.energy_ledger import energy_ledger, energy_line
+
+    click.echo(ledger_table(program))
+    click.echo(energy_line(energy_ledger(program)))
+    if options["report_file"]:
+        from spucc.report import write_report
+
+        write_report(program, Path(options["report_file"]), None)
+    if options["output"] is not None:
+        program.save(options["output"])
+
+
 @dataclass
 class _Keep(Observer):
     """Keeps the last state at a stage, for `--emit`."""
@@ -259,53 +331,6 @@ def _out_state(state: State, output: str | None) -> None:
         write_state(state, output)
 
 
-def ledger_table(state: State | Program, timer: Timer | None = None) -> str:
-    """Pass by pass: what it did, time, and how far the realised distribution is from the model."""
-    rows = []
-    for step in state.steps:
-        name = step.name.partition("{")[0]
-        seconds = "" if timer is None else f"{timer.seconds.get(name, 0.0):.3f}"
-        rows.append([name, seconds, "", "", "", "", "; ".join(step.notes)])
-    entries = {(e.job, e.name): e for e in state.ledger}
-    for job in state.jobs:
-        if len(state.jobs) > 1:
-            rows.append([f"job {job.name}", "", "", "", "", "", ""])
-        for step in job.steps:
-            name = step.name.partition("{")[0]
-            e = entries.get((job.name, name))
-            seconds = "" if timer is None else f"{timer.seconds.get(name, 0.0):.3f}"
-            figures = [""] * 4
-            if e is not None:
-                approx = {"exact": "", "bound": "≤", "estimate": "~", "none": ""}[e.basis]
-                values = (e.kl_forward, e.sd_error, e.mean_error, e.correlation_error)
-                figures = ["?" if v != v else approx + (f"{v:.1e}" if v else "0") for v in values]
-            rows.append([name, seconds, *figures, "; ".join(step.notes)])
-    header = ["pass", "CPU s", "KL/variable", "sd", "mean", "corr", "what it did"]
-    plain = columns(header[:-1], [r[:-1] for r in rows]).splitlines()
-    width = max(len(line) for line in plain)
-    return "\n".join(f"{line:<{width}}  {r[-1]}".rstrip() for line, r in zip(plain, [header, *rows]))
-
-
-USUAL_TOLERANCE = 0.02
-"""The error of a board that counts as serving when `--tolerance` does not say."""
-
-
-def yield_table(state: State, boards: int, tolerance: float | None, seed: int) -> str:
-    """For every job: how many of `boards` drawn boards serve, and how far off they are."""
-    from spucc.tolerance import tolerance_analysis
-
-    limit = USUAL_TOLERANCE if tolerance is None else tolerance
-    rows = []
-    for k, job in enumerate(state.jobs):
-        found = tolerance_analysis(job, state.device, boards, Context(seed=seed).rng(0x701, k))
-        low, middle, high = (f"{100 * q:.2g} %" for q in found.quantiles())
-        rows.append(
-            [job.name, f"{100 * found.share(limit):.3g} %", low, middle, high, f"{np.median(found.kl):.1e}"]
-        )
-    title = f"{boards} boards with parts drawn from their tolerances; within {limit:g} of every sd and mean:"
-    return f"{title}\n" + columns(["job", "boards", "sd off: 5 %", "median", "95 %", "KL/variable"], rows)
-
-
 def opt_command(file: str, passes: str, seed: int, optimize: int, output: str | None) -> None:
     """Run passes on a written stage, then print or write the next."""
     from spucc.ir import read_state
@@ -317,6 +342,3 @@ def opt_command(file: str, passes: str, seed: int, optimize: int, output: str | 
         write_program(program_of(state, passes), output)
     else:
         _out_state(state, output)
-
-
-__all__ = ["adjusted", "compile_command", "figure", "ledger_table", "opt_command"]

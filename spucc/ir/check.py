@@ -262,14 +262,14 @@ def _on_device(value: Placed | Quantized, device: Device | None) -> Iterator[str
 
 
 def placed(value: Placed, src: Reader) -> Iterator[str]:
-    yield from _on_device(value, src.device)
+    yield from _on_device(value, _device_of(value, src))
     yield from _finite(ground=value.ground, coupling=value.coupling, bias=value.bias, quartic=value.quartic)
     if not (np.isfinite(value.scale) and value.scale > 0):
         yield "`scale` has to be finite and above 0"
 
 
 def quantized(value: Quantized, src: Reader) -> Iterator[str]:
-    yield from _on_device(value, src.device)
+    yield from _on_device(value, _device_of(value, src))
     members = value.members
     banks = {"ground": value.ground, "coupling": value.coupling, "bias": value.bias, "quartic": value.quartic}
     for name, codes in banks.items():
@@ -278,7 +278,7 @@ def quantized(value: Quantized, src: Reader) -> Iterator[str]:
         if codes.shape[0] != members:
             yield f"`{name}` has codes for {codes.shape[0]} members, but there are {members}"
         yield from _finite(**{name: codes})
-        yield from _code_range(name, codes, src.device)
+        yield from _code_range(name, codes, _device_of(value, src))
     if members < 1:
         yield "an ensemble has at least one member"
     yield from _finite(scale=value.scale, weight=value.weight)
@@ -291,6 +291,10 @@ def quantized(value: Quantized, src: Reader) -> Iterator[str]:
     for back in value.readback:
         if back.n_in != value.n:
             yield f"a member's read-back takes {back.n_in} cells, but there are {value.n}"
+
+
+def _device_of(value: Placed | Quantized, src: Reader) -> Device | None:
+    return src.device.of(value.family) if src.device else None
 
 
 def _code_range(name: str, codes: np.ndarray, device: Device | None) -> Iterator[str]:
@@ -306,9 +310,8 @@ def _code_range(name: str, codes: np.ndarray, device: Device | None) -> Iterator
 
 
 def schedule(value: Schedule, src: Reader) -> Iterator[str]:
-    if not (
-        value.settle >= 0 and value.interval >= 0 and value.ess_per_draw >= 0 and value.host_operations >= 0
-    ):
+    counts = (value.settle, value.interval, value.ess_per_draw, value.host_operations, value.loads_per_draw)
+    if not all(c >= 0 for c in counts):
         yield "times and counts of a schedule are at least 0"
     if value.draws < 0 or value.chains < 1:
         yield "`draws` has to be at least 0, and `chains` at least 1"

@@ -29,8 +29,9 @@ from spucc.ir.atoms import BOOL, FLOAT, INT, MAYBE_RANGES, MAYBE_SPAN, RANGES, S
 from spucc.ir.codec import Field, Item, Many, OneOf, Record, Rows, Shared, Turn
 from spucc.ir.equal import identical
 from spucc.ir.matrices import Sparse, SparseOrDense, said
+from spucc.ir.rows import Kind
 from spucc.ir.spec import SpecText
-from spucc.ir.tables import Column, Kind, Table
+from spucc.ir.tables import Column, Table
 from spucc.ir.text import COMMENTED, Reader, Writer, quote
 from spucc.ir.vectors import Dense, Indices, Vector
 from spucc.readback import Affine, HostLoop, Majority
@@ -301,6 +302,7 @@ SCHEDULE = Record[Schedule](
         Field("chains", INT),
         Field("ess_per_draw", FLOAT),
         Field("host_operations", FLOAT),
+        Field("loads_per_draw", FLOAT, 0.0),
     ),
     check.schedule,
 )
@@ -386,6 +388,20 @@ CALIBRATION = Record[Calibration](
     ),
 )
 
+
+@dataclass(frozen=True)
+class Partner:
+    """The device of a pair's spins, which has no partner of its own."""
+
+    def write(self, out: Writer, key: str, value: Any) -> None:
+        DEVICE.write(out, key, value)
+
+    def read(self, src: Reader, key: str) -> Any:
+        if src.where.endswith(key):
+            src.fault("E0610", "a device's partner has no partner")
+        return DEVICE.read(src, key)
+
+
 DEVICE = Record[Device](
     Device,
     (
@@ -397,6 +413,7 @@ DEVICE = Record[Device](
             Calibration(),
             absent=lambda v: all(t is None for t in vars(v).values()),
         ),
+        Field("partner", Partner(), None),
     ),
     check.device,
     comment=lambda out, value: (f"fingerprint {value.fingerprint}",),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spucc.device import Bank, Device
+from spucc.device import Bank, Device, Family
 from spucc.energy import Energy
 from spucc.ir.text import COMMENTED, Writer
 from spucc.stages import Couplings, Placed, Quantized, Role
@@ -89,8 +89,13 @@ def take_rows(out: Writer, value: Any) -> None:
     out.labels, out.rows = out.rows, None
 
 
-def seconds(value: float) -> str:
-    return si(value, "s") if value else ""
+def seconds(out: Writer, value: float) -> str:
+    """A time with its unit, where the device has a clock."""
+    device = out.device
+    clock = device is None or (
+        device.partner is None and device.family in (Family.CAPACITIVE, Family.RESISTIVE)
+    )
+    return si(value, "s") if value and clock else ""
 
 
 def of_cells(out: Writer, value: Placed | Quantized) -> Sequence[str] | None:
@@ -112,7 +117,7 @@ def _beside(
     if names is None:
         return None
     width = max(map(len, names), default=0)
-    settings = _settings(out.device, what, bank) or [""] * len(names)
+    settings = _settings(out.device.of(value.family) if out.device else None, what, bank) or [""] * len(names)
     return [f"{name:<{width}}  {setting}".rstrip() for name, setting in zip(names, settings)]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from spucc.diagnostics import did_you_mean, fail
+from spucc.moments import moments_of, target_moments
 from spucc.report.chip import board_of, codes_of, draw_chip
 from spucc.report.graph import couplings, draw_model
-from spucc.report.matrices import moments_of, target_moments
 from spucc.report.picture import Picture
 from spucc.results import write_whole
 from spucc.stages import Job, Program
@@ -66,10 +66,10 @@ def _job(program: Program, name: str | None) -> Job:
 def _chip(program: Program, job: Job, colour: str) -> Picture:
     wrong = None
     if colour == "error":
-        asked, made = target_moments(job, program.device), moments_of(job, program.device)
+        asked, made = target_moments(job, program.device_of(job)), moments_of(job, program.device_of(job))
         if asked is not None and made is not None:
             wrong = np.abs(made.sd / asked.sd - 1)
-    board = board_of(program.device, job, wrong, 900.0)
+    board = board_of(program.device_of(job), job, wrong, 900.0)
     if board is None:
         fail("E0652", f"job `{job.name}` is not compiled to the end, so nothing is on the chip")
     return draw_chip(board, colour)
@@ -103,7 +103,7 @@ def model_graph(program: Program) -> Graph:
 def chip_graph(program: Program, job: Job) -> Graph:
     """A node for each cell of the board (or each used one, where there are as many as wanted), an edge for each working
     coupler, with what they carry."""
-    device, board = program.device, board_of(program.device, job)
+    device, board = program.device_of(job), board_of(program.device_of(job), job)
     codes = codes_of(job)
     if board is None or codes is None:
         fail("E0652", f"job `{job.name}` is not compiled to the end, so nothing is on the chip")

@@ -21,7 +21,9 @@ _FRAME = (
 def program_html(program: Program) -> str:
     """The chip of the first job, the headline figures and the ledger."""
     facts = " · ".join(f"<b>{escape(b)}</b> {escape(a)}" for a, b in headline(Content(program, [], {}, [])))
-    board = board_of(program.device, program.jobs[0], width=420.0) if program.jobs else None
+    board = (
+        board_of(program.device_of(program.jobs[0]), program.jobs[0], width=420.0) if program.jobs else None
+    )
     chip = f'<div style="max-width:420px">{draw_chip(board).svg()}</div>' if board is not None else ""
     more = f"<div>the first of {len(program.jobs)} jobs is drawn</div>" if len(program.jobs) > 1 else ""
     head = f"<div><b>Program</b> for {escape(program.device.name)}</div><div>{facts}</div>"

@@ -181,10 +181,10 @@ def _poles(content: Content, view: JobView) -> str:
     value = view.job.value
     if not isinstance(value, Configuration):
         return '<p class="dim">No circuit yet.</p>'
-    poles = poles_of(value.codes, content.program.device)
+    poles = poles_of(value.codes, content.program.device_of(view.job))
     settling = draw_settling(value.schedule, poles).svg()
     if poles is None:
-        linear = content.program.device.family in (Family.CAPACITIVE, Family.RESISTIVE)
+        linear = value.codes.family in (Family.CAPACITIVE, Family.RESISTIVE)
         why = "There are too many to compute for a page" if linear else "These cells have no linear circuit"
         return f'<p class="dim">{why}: no poles are shown.</p>'
     return f'<div class="two">{draw_poles(poles).svg()}{settling}</div>'

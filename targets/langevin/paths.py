@@ -62,7 +62,7 @@ def follow(
     configuration = configuration_of(job, Domain.REAL)
     codes = configuration.codes
     potential, kt, mu = units(codes, 0, device), float(codes.scale[0]), device.spec.circuit.mobility
-    back = _back(configuration)
+    back = back_of(configuration)
     first = cells_at(back, start)
     walkers = Walkers(
         potential,
@@ -130,7 +130,7 @@ def _inner(time: float, length: float) -> int:
     return max(1, int(np.ceil(time / length * (1 - 1e-12)))) if np.isfinite(length) else 1
 
 
-def _back(configuration: Configuration) -> Affine:
+def back_of(configuration: Configuration) -> Affine:
     """Cells to the job's coordinates, as one affine map."""
     total = configuration.codes.readback[0]
     for back in reversed(configuration.readback):

@@ -1,0 +1,153 @@
+"""Devices that take turns: spike and slab, two spins at once, and quartic units with spins, against enumeration over the spins
+with the Gaussian law (or quadrature) given each state.
+
+Draws follow one another: thresholds are 4.5 of the run's own standard errors (false alarms below 1e-5 an entry).
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import integrate
+
+from spucc.diagnostics import SpuccError
+from spucc.driver import compile_program
+from spucc.energy_ledger import energy_ledger
+from spucc.ir import identical, read_program
+from spucc.running import run_program
+from spucc.stages import Program
+from spucc.turns import takes_turns
+
+X = np.array([[1.0, 0.2, -0.3], [0.1, 0.9, 0.4], [-0.5, 0.3, 1.1], [0.7, -0.8, 0.2]])
+Y = np.array([0.8, 0.3, -0.4, 0.6])
+SLAB = """
+data X: real[4, 3]
+data y: real[4]
+var s: bit[3] ~ bernoulli_logit(-0.4)
+var b: real[3] ~ normal(0, 1.2)
+y ~ normal(X @ (s * b), 0.7)
+query m = mean(concat(b, s))
+query V = cov(b)
+query e = expectation(s[0] * b[0])
+"""
+
+
+def slab(target: str = "ideal+ideal-spin", queries: str = "") -> Program:
+    return compile_program(SLAB + queries, {"X": X, "y": Y}, target)
+
+
+def spike_and_slab() -> tuple[np.ndarray, np.ndarray]:
+    """Mean and second moments of (b, s): over the 8 states of s the evidence of a linear regression and its posterior."""
+    total, mean, second = 0.0, np.zeros(6), np.zeros((6, 6))
+    for s in itertools.product((0.0, 1.0), repeat=3):
+        z = X * np.array(s)
+        precision = np.eye(3) / 1.2**2 + z.T @ z / 0.49
+        at = np.linalg.solve(precision, z.T @ Y / 0.49)
+        evidence = np.exp(0.5 * at @ precision @ at - 0.5 * np.linalg.slogdet(precision)[1] - 0.4 * sum(s))
+        both = np.concatenate([at, s])
+        square = np.outer(both, both)
+        square[:3, :3] += np.linalg.inv(precision)
+        total, mean, second = total + evidence, mean + evidence * both, second + evidence * square
+    return mean / total, second / total
+
+
+@pytest.mark.parametrize(
+    "target", ["ideal+ideal-spin", pytest.param("resistive-64{bits=12}+ideal-spin", marks=pytest.mark.slow)]
+)
+def test_spike_and_slab_has_the_law_of_enumeration(target: str) -> None:
+    """On the board each load is rounded to 12 bits, far below the errors of the draws."""
+    program = slab(target)
+    assert takes_turns(program)
+    result = program.run(samples=1000, seed=2)
+    mean, second = spike_and_slab()
+    for name, want in (
+        ("m", mean),
+        ("e", second[0, 3]),
+        ("V", second[:3, :3] - np.outer(mean[:3], mean[:3])),
+    ):
+        answer = result.answer(name)
+        assert answer.error is not None
+        # a covariance's error supposes Gaussian draws; these have the tails of a mixture
+        assert (np.abs(answer.value - want) < (7 if name == "V" else 4.5) * answer.error).all(), name
+    m = result.answer("m")
+    assert m.rhat is not None and m.rhat.max() < 1.1
+    assert m.ess is not None and m.ess.min() < result.provenance["samples"]
+
+
+def test_two_spins_at_once_push_a_real_variable() -> None:
+    """x ~ N(a s₀s₁, 1) given the spins: ⟨x s₀ s₁⟩ is not asked; ⟨x⟩ = a⟨s₀s₁⟩ by enumeration."""
+    text = """
+var x: real ~ normal(0, 1)
+var s: spin[2]
+energy -0.9 * x * s[0] * s[1] - 0.3 * s[0] * s[1] - 0.2 * s[0]
+query m = mean(concat([x], s))
+"""
+    states = list(itertools.product((-1.0, 1.0), repeat=2))
+    weight = np.array([np.exp(0.3 * p * q + 0.2 * p + 0.5 * (0.9 * p * q) ** 2) for p, q in states])
+    weight /= weight.sum()
+    want = weight @ [(0.9 * p * q, p, q) for p, q in states]
+    answer = compile_program(text, target="ideal+ideal-spin").run(samples=600, seed=1).answer("m")
+    assert answer.error is not None
+    assert (np.abs(answer.value - want) < 4.5 * answer.error).all()
+
+
+def test_a_double_well_whose_tilt_a_spin_sets() -> None:
+    """Not Gaussian given the spin: a Langevin device and a p-bit. Quadrature for each state of the spin."""
+    text = """
+var x: real ~ double_well(-1, 1)
+var s: spin
+energy -0.6 * x * s - 0.2 * s
+query m = mean(concat([x], [s]))
+query e = expectation(x * s)
+query q = expectation(x**2)
+"""
+
+    def moments(s: float) -> np.ndarray:
+        weight = lambda x: np.exp(-(x**4 - x**2 - 0.6 * x * s - 0.2 * s))  # noqa: E731
+        return np.array([integrate.quad(lambda x, k=k: x**k * weight(x), -5, 5)[0] for k in range(3)])
+
+    up, down = moments(1.0), moments(-1.0)
+    z = up[0] + down[0]
+    want = {
+        "m": [(up[1] + down[1]) / z, (up[0] - down[0]) / z],
+        "e": (up[1] - down[1]) / z,
+        "q": (up[2] + down[2]) / z,
+    }
+    result = compile_program(text, target="langevin-ideal+ideal-spin").run(samples=1000, seed=4)
+    for name, value in want.items():
+        answer = result.answer(name)
+        assert answer.error is not None
+        assert (np.abs(answer.value - value) < 4.5 * answer.error).all(), name
+
+
+def test_files_chunks_and_stops_leave_the_same_draws(tmp_path: Path) -> None:
+    program = slab(queries="query draws = sample(concat(b, s))\n")
+    program.save(tmp_path / "m.spuc")
+    back = read_program(tmp_path / "m.spuc")
+    assert identical(program, back)
+    whole = run_program(back, samples=150, chains=1, stream=tmp_path / "whole.nc")
+    calls = [0]
+
+    def stopped() -> bool:
+        calls[0] += 1
+        return calls[0] == 1
+
+    part = run_program(program, samples=150, chains=1, stream=tmp_path / "part.nc", stopped=stopped)
+    assert not part.complete
+    run_program(program, samples=150, chains=1, stream=tmp_path / "part.nc", resume=True)
+    assert (tmp_path / "part.nc").read_bytes() == (tmp_path / "whole.nc").read_bytes()
+    np.testing.assert_array_equal(whole["draws"], program.run(samples=150, chains=1)["draws"])
+
+
+def test_every_draw_is_a_load_in_the_ledger() -> None:
+    loads = next(i for i in energy_ledger(slab(), 500).device if i.what == "loads of a configuration")
+    assert loads.count == 500  # that of the spins; an ideal device of reals has no prices
+
+
+def test_a_state_of_the_spins_without_a_proper_law_is_named() -> None:
+    with pytest.raises(SpuccError, match="E0515") as caught:
+        compile_program("var x: real ~ normal(0, 1)\nvar s: spin\nenergy x**2 * s", target="ideal+ideal-spin")
+    assert "given s = -1" in caught.value.diagnostics[0].title
