@@ -7,6 +7,7 @@ led back to the variables of the source.
 from __future__ import annotations
 
 import io
+import itertools
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from spucc.results import columns, figure, write_whole
 from spucc.stages import Configuration, Program, source_maps
 
 if TYPE_CHECKING:
+    from spucc.energy import Query
     from spucc.targets.law import Law
 
 DENSE_LIMIT = 3000
@@ -167,8 +169,9 @@ def agreement(program: Program, law: ProgramLaw) -> dict[str, Divergence]:
 
 
 def law_arrays(program: Program) -> dict[str, FloatArray]:
-    """Mean and covariance of each variable under `x.mean`, `x.cov` (`x.var` beyond `DENSE_LIMIT` coordinates), and of all
-    coordinates together under `mean`, `covariance`, with their names in `names`.
+    """Mean and covariance of each variable under `x.mean`, `x.cov` (`x.var` beyond `DENSE_LIMIT` coordinates), of what each
+    query asks about under the query's name, and of all coordinates together under `mean`, `covariance`, with their names in
+    `names`. A variable whose law is singular has no coordinates, so it is there only as what a query asks about.
 
     Of more than `DENSE_LIMIT` coordinates, `variance` and the covariances of coupled `pairs` [m, 2] in `entries` [m].
     """
@@ -189,7 +192,22 @@ def law_arrays(program: Program) -> dict[str, FloatArray]:
             out[f"{v.name}.cov"] = law.covariance[at, at]
         else:
             out[f"{v.name}.var"] = law.variance[at].reshape(v.shape)
+    for query, mean, cov in _asked(program, law):
+        out.setdefault(f"{query.name}.mean", mean)
+        out.setdefault(f"{query.name}.cov", cov)
     return out
+
+
+def _asked(program: Program, law: ProgramLaw) -> Iterator[tuple[Query, FloatArray, FloatArray]]:
+    """Mean, of the asked expression's shape, and covariance [m, m] of what each query asks about, where they are known."""
+    for query in program.source.queries:
+        form = query.form
+        if form is None or law.covariance is None or form.size > DENSE_LIMIT:
+            continue
+        if law.known[form.matrix.indices].all():
+            half = form.matrix @ np.where(law.known, law.covariance, 0.0)
+            mean = form.matrix @ np.where(law.known, law.mean, 0.0) + form.offset
+            yield query, np.asarray(mean).reshape(form.shape), np.asarray((form.matrix @ half.T).T)
 
 
 def save_law(arrays: dict[str, FloatArray], path: Path) -> None:
@@ -207,14 +225,29 @@ def save_law(arrays: dict[str, FloatArray], path: Path) -> None:
 
 
 def law_table(program: Program, arrays: dict[str, FloatArray], most: int = 20) -> str:
-    """The first `most` coordinates with mean and standard deviation, and how many there are."""
-    rows = []
-    for name, mean, variance in zip(arrays["names"][:most], arrays["mean"], arrays["variance"]):
-        if np.isnan(variance):
-            rows.append([str(name), "integrated out", ""])
-        else:
-            rows.append([str(name), figure(mean), figure(float(np.sqrt(variance)))])
-    left = program.source.n - len(rows)
+    """The first `most` entries of what the user named, with mean and standard deviation, and how many there are."""
+    rows: list[list[str]] = []
+    hidden = {v.name for v in program.source.variables if "." in v.name}
+    listed = [v.name for v in program.source.variables if v.name not in hidden]
+    if hidden:
+        listed += [
+            q.name for q in program.source.queries if f"{q.name}.cov" in arrays and q.name not in listed
+        ]
+    total = 0
+    for name in listed:
+        mean = arrays[f"{name}.mean"]
+        variance = (
+            np.diagonal(arrays[f"{name}.cov"]) if f"{name}.cov" in arrays else arrays[f"{name}.var"].ravel()
+        )
+        total += mean.size
+        for place in itertools.islice(np.ndindex(mean.shape), most - len(rows)):
+            at = int(np.ravel_multi_index(place, mean.shape)) if place else 0
+            label = name + (f"[{', '.join(map(str, place))}]" if place else "")
+            if np.isnan(variance[at]):
+                rows.append([label, "integrated out", ""])
+            else:
+                rows.append([label, figure(float(mean[place])), figure(float(np.sqrt(variance[at])))])
+    left = total - len(rows)
     return columns(["", "mean", "sd"], rows) + (f"\n… and {left} more" if left > 0 else "")
 
 

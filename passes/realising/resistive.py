@@ -32,6 +32,7 @@ def resistive(energy: Energy, device: Device, options: Realise, context: Context
     p = moments.precision(energy)
     moments.check(energy, p)
     mean = moments.mean(energy, p)
+    p = moments.couplings(energy)
     found = _readout(p, device, options) if energy.n <= COLUMNS and options.allows("readout") else None
     if found is not None:
         a = 1.0 / np.sqrt(p.diagonal())
