@@ -1,7 +1,7 @@
 """ngspice on spu8: `python benchmarks/spice.py [draws]`.
 
-Prints how far the realised covariance of 20,000 draws is from the compiled one (bound: 3 %), how far in its own standard
-errors, and the time of ngspice (bound: 60 s), wall and CPU.
+Prints how far the realised covariance of 20,000 draws is from the compiled one (bound: 3 %), what it says of itself (99 % of
+runs), the worst entry in its own standard errors, what ngspice's time step adds, and the time (bound: 60 s), wall and CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 import spucc
-from spucc.estimates import effective_sample_size
+from spucc.estimates import effective_sample_size, frobenius_bound
 from spucc.law import program_law
 
 
@@ -36,12 +36,13 @@ def main(draws: int) -> None:
         error = np.sqrt(
             (np.outer(law.variance, law.variance) + law.covariance**2) / np.sqrt(np.outer(ess, ess))
         )
+        stated = frobenius_bound(law.covariance, ess)
         relative = np.linalg.norm(cov - law.covariance) / np.linalg.norm(law.covariance)
-        stated = np.linalg.norm(error) / np.linalg.norm(law.covariance)
         worst = np.abs((cov - law.covariance) / error).max()
         print(
             f"{target:<12} {draws} draws: covariance {relative:.2%} off (bound 3 %, ratio {relative / 0.03:.2f}), stated "
-            f"{stated:.2%}, worst entry {worst:.1f} standard errors; {wall:.1f} s wall (bound 60 s), {cpu:.1f} s CPU"
+            f"{stated:.2%} (ratio {relative / stated:.2f}), worst entry {worst:.1f} standard errors; {wall:.1f} s wall "
+            f"(bound 60 s), {cpu:.1f} s CPU; {next(iter(result.provenance['simulation'].values()))}"
         )
 
 

@@ -66,11 +66,13 @@ class Request:
 @dataclass(frozen=True, eq=False)
 class Chunk:
     """Draws `first … first + k − 1` of every chain: `values` [chains, k, coordinates of the job]. `state` is
-    what a run needs in order to go on after this chunk (None: nothing)."""
+    what a run needs in order to go on after this chunk (None: nothing). `note` says how far the law of these draws may
+    be from the device's, where simulating it is not exact."""
 
     first: int
     values: NDArray[Any]
     state: FloatArray | None = None
+    note: str = ""
 
 
 def silent(text: str, share: float) -> None:

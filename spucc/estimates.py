@@ -235,6 +235,22 @@ def effective_sample_size(draws: FloatArray) -> FloatArray:
     return np.asarray(ess[np.searchsorted(chosen, np.arange(size), side="right") - 1])
 
 
+def frobenius_bound(cov: FloatArray, ess: FloatArray, confidence: float = 0.99) -> float:
+    """What ‖S − Σ‖_F/‖Σ‖_F of a sample covariance S stays below with a probability of `confidence`, of draws with covariance
+    Σ [n, n] whose squares are worth ess [n] draws.
+
+    S − Σ is nearly normal with Cov(S_ij, S_kl) = (Σ_ik Σ_jl + Σ_il Σ_jk)/N, so its square has the mean tr²Σ + tr Σ² and the
+    variance 4 (tr² Σ² + tr Σ⁴), here with Σ scaled by N^(−¼) on either side; a χ² of the same two moments gives the bound
+    (Satterthwaite 1946). With half the probability S is further off than its root mean square.
+    """
+    scaled = cov / np.sqrt(np.sqrt(np.outer(ess, ess)))
+    square = scaled @ scaled
+    mean = np.trace(scaled) ** 2 + np.trace(square)
+    variance = 4.0 * (np.trace(square) ** 2 + (square * square).sum())
+    quantile = 2.0 * special.gammaincinv(mean**2 / variance, confidence)
+    return float(np.sqrt(quantile * variance / (2.0 * mean)) / np.linalg.norm(cov))
+
+
 def _rhat(draws: FloatArray) -> FloatArray:
     """Split-R̂ of each entry (Gelman et al., BDA3, eq. 11.4), vectorised."""
     half = draws.shape[1] // 2

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from spucc.arrays import FloatArray
 from spucc.backend import Backend, Mode, Progress, Request, silent
+from spucc.diagnostics import fail
 from spucc.energy import Form, Query, QueryKind
 from spucc.estimates import Estimate
 from spucc.interrupts import held_back
@@ -36,6 +37,7 @@ def run_program(
     seed: int = 0,
     backend: str | Backend | None = None,
     mode: str = "independent",
+    interval: float | None = None,
     progress: Progress = silent,
     stopped: Callable[[], bool] = lambda: False,
     stream: str | PathLike[str] | None = None,
@@ -45,17 +47,19 @@ def run_program(
     """Run every job of a program and answer its queries.
 
     `samples` draws in all (the program's own schedule by default) over `chains` chains; `seed` any integer; `backend` by
-    default the simulator of the device's family. A
-    KeyboardInterrupt ends the run with the draws so far and `Result.complete` False. `stream` is a netCDF file (`.nc`) that
-    is written as the run goes, in bounded memory; with `resume` a stopped run goes on from it, and ends with the same bytes
-    as one that was not stopped. `announce` is told how long a long run will take. Raises `SpuccError` for a backend that
-    cannot run the program (E07xx) and for draws that do not fit memory (E0593).
+    default the simulator of the device's family; `interval` [s] between two draws of a trajectory, by default the
+    schedule's. A KeyboardInterrupt ends the run with the draws so far and `Result.complete` False. `stream` is a netCDF file
+    (`.nc`) that is written as the run goes, in bounded memory; with `resume` a stopped run goes on from it, and ends with the
+    same bytes as one that was not stopped. `announce` is told how long a long run will take. Raises `SpuccError` for a backend
+    that cannot run the program (E07xx) and for draws that do not fit memory (E0593).
     """
     from spucc.mixed import engine_of
 
     engine = engine_of(backend, program.device)
     if getattr(engine, "trajectories", False):
         mode = Mode.TRAJECTORY
+    if interval is not None and mode == Mode.INDEPENDENT:
+        fail("E0726", "independent draws have no interval between them", help="add --mode trajectory")
     schedules = [job.value.schedule for job in program.jobs if isinstance(job.value, Configuration)]
     if samples is None:
         samples = scheduled(program)
@@ -84,12 +88,20 @@ def run_program(
     ]
     takers: list[Taker] = [*estimates, *best, *free, *paths]
     origin = provenance(program, plan, seed, engine.name, mode, plan.draws * plan.chains)
+    if interval is not None:
+        origin["interval"] = interval
+    notes: dict[str, str] = {}
     tape = Tape(None if stream is None else Path(stream), plan, takers, origin, program)
     with tape:
         if resume:
             tape.take_up()
         request = Request(
-            draws=plan.draws - tape.done, chains=plan.chains, seed=seed, mode=Mode(mode), first=tape.done
+            draws=plan.draws - tape.done,
+            chains=plan.chains,
+            seed=seed,
+            mode=Mode(mode),
+            interval=interval,
+            first=tape.done,
         )
         # All jobs share the memory; of a file it is small enough for a checkpoint every few seconds.
         memory = request.memory if stream is None else _STREAM_MEMORY
@@ -99,13 +111,13 @@ def run_program(
             # Nothing that is asked takes draws of the program itself.
             request, seen = replace(request, draws=0), plan.draws
         try:
-            for chunks, states in _lockstep(engine, program, request, progress, tape.states()):
+            for chunks, states in _lockstep(engine, program, request, progress, tape.states(), notes):
                 count = chunks[0].shape[1] if chunks else plan.draws
                 # All takers have the same draws, also after a Ctrl-C.
                 with held_back():
                     if seen == tape.done:
                         _announce(plan, seen, count, time.monotonic() - begin, tape.bytes(), announce)
-                    tape.begin(states)
+                    tape.begin(states, _said(notes))
                     for taker in takers:
                         taker.add(chunks)
                     seen += count
@@ -120,7 +132,12 @@ def run_program(
         by_query = {t.query.name: t.answer() for t in takers}
         answers = tuple(by_query[q.name] for q in program.source.queries)
         tape.finish(answers, complete)
-    return Result(answers, {**origin, "samples": seen * plan.chains}, complete)
+    return Result(answers, {**origin, **_said(notes), "samples": seen * plan.chains}, complete)
+
+
+def _said(notes: dict[str, str]) -> dict[str, dict[str, str]]:
+    """What the backend says of its own error, by job, as a part of the provenance."""
+    return {"simulation": dict(notes)} if notes else {}
 
 
 _FREE = (QueryKind.LOGZ, QueryKind.LOGDET)
@@ -156,9 +173,10 @@ def _lockstep(
     request: Request,
     progress: Progress,
     states: Sequence[FloatArray | None],
+    notes: dict[str, str],
 ) -> Iterator[tuple[list[FloatArray], list[FloatArray | None] | None]]:
     """The same stretch of draws of every job, one list after the other, and with it the state of each job to go on from,
-    or None in the middle of a job's chunk."""
+    or None in the middle of a job's chunk. `notes` takes what the backend says of each job's draws."""
     if not request.draws:
         return
     if takes_turns(program):
@@ -176,6 +194,8 @@ def _lockstep(
             if held[k] is None:
                 chunk = next(stream)
                 held[k], after[k] = chunk.values, chunk.state
+                if chunk.note:
+                    notes[program.jobs[k].name] = chunk.note
         ready = [h for h in held if h is not None]
         count = min(h.shape[1] for h in ready)
         held = [h[:, count:] if h.shape[1] > count else None for h in ready]

@@ -69,13 +69,14 @@ class Tape:
         """The size of the file to be, without states."""
         return 0 if self._path is None else self._layout([]).bytes
 
-    def begin(self, states: Sequence[FloatArray | None] | None) -> None:
-        """Create the file when the first draws are there: only then is it known what a job's state is."""
+    def begin(self, states: Sequence[FloatArray | None] | None, notes: dict[str, Any]) -> None:
+        """Create the file when the first draws are there: only then is it known what a job's state is, and what its
+        backend says of itself in `notes`."""
         if self._path is None or self._file is not None:
             return
         from spucc.draws_file import create
 
-        self._file = create(self._path, self._layout(states or []), self._origin)
+        self._file = create(self._path, self._layout(states or []), {**self._origin, **notes})
         self._attach()
 
     def mark(self, seen: int, states: Sequence[FloatArray | None] | None) -> None:

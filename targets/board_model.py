@@ -27,6 +27,7 @@ from spucc.targets.exact import Cells, Circuits, chunks, configuration_of, reade
 from spucc.targets.law import Gaussian, cells
 from spucc.targets.linear import repeated, system, updated
 from spucc.targets.stepper import GENERAL_STATES, Stepper, general, stepper
+from spucc.targets.walk import Walk
 
 # No part is below a twentieth of its nominal value, however wide its tolerance.
 _LEAST = 0.05
@@ -165,7 +166,7 @@ class RealCircuits(Circuits):
         covariance = repeated(f, q, None)[1][before:, before:]
         return Gaussian(linear.mean_read(), covariance=linear.read(covariance))
 
-    def path(self, m: int, interval: float, settle: float, dtype: str) -> Stepper:
+    def path(self, m: int, interval: float, settle: float, dtype: str) -> Stepper | Walk:
         interval = max(interval, 1.0 / self._spec.adc.rate)
         circuit, tau = self._true[m][0], self._update(m)
         if not tau:
@@ -237,6 +238,10 @@ class Converted:
     @property
     def state(self) -> NDArray[Any]:
         return self.source.state
+
+    @property
+    def note(self) -> str:
+        return self.source.note
 
 
 def digitised(y: NDArray[Any], adc: Adc) -> NDArray[Any]:

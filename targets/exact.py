@@ -20,9 +20,10 @@ from spucc.diagnostics import fail
 from spucc.readback import Affine, HostLoop, ReadBack
 from spucc.stages import Configuration, Job, Quantized
 from spucc.targets.circuits import Board, board
-from spucc.targets.hostloop import Sweep, warm_up
+from spucc.targets.hostloop import Sweep, sweep, warm_up
 from spucc.targets.law import Gaussian, cells, corrected
 from spucc.targets.stepper import Stepper, starts, stepper
+from spucc.targets.walk import Walk
 from spucc.threads import one_blas_thread
 
 # The purposes of random streams: the host's, then two for each member of an ensemble, its cells' and its
@@ -41,6 +42,11 @@ class Cells(Protocol):
     def state(self) -> NDArray[Any]:
         """What is needed to go on after the last draw taken, [chains, states]; no columns where nothing
         is."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """How far the law of the draws may be from the circuit's; empty where that is rounding alone."""
         ...
 
 
@@ -81,6 +87,42 @@ class IndependentCells:
     @property
     def state(self) -> NDArray[Any]:
         return np.zeros((self._chains, 0))
+
+    @property
+    def note(self) -> str:
+        return off_by(getattr(self._factor, "error", 0.0))
+
+
+def off_by(error: float) -> str:
+    """A note of an error in standard deviations."""
+    return f"the law of a draw is within {error:.1g} standard deviations of the circuit's" if error else ""
+
+
+class WalkCells:
+    """The path of a circuit of many unequal cells (`spucc.targets.walk`), a draw at a time."""
+
+    def __init__(
+        self, walk: Walk, streams: Streams, chains: int, dtype: str, state: NDArray[Any] | None
+    ) -> None:
+        self._walk, self._streams, self._chains, self._dtype = walk, streams, chains, dtype
+        # The state at draw `first` − 1; before the first draw there is none.
+        self._state = np.zeros((chains, walk.states)) if state is None else state
+
+    def take(self, first: int, count: int) -> NDArray[Any]:
+        out = np.empty((self._chains, count, self._walk.n), dtype=self._dtype)
+        for t in range(first, first + count):
+            rngs = [self._streams.at(c, t) for c in range(self._chains)]
+            self._state = self._walk.after(self._state, rngs) if t else self._walk.start(rngs)
+            out[:, t - first] = self._walk.cells(self._state)
+        return out
+
+    @property
+    def state(self) -> NDArray[Any]:
+        return self._state
+
+    @property
+    def note(self) -> str:
+        return off_by(self._walk.error)
 
 
 class PathCells:
@@ -128,6 +170,10 @@ class PathCells:
     def state(self) -> NDArray[Any]:
         return self._after if self._at == self._next * self._path.tile else self._before
 
+    @property
+    def note(self) -> str:
+        return off_by(getattr(self._path, "error", 0.0))
+
 
 @dataclass
 class Ensemble:
@@ -159,6 +205,10 @@ class Ensemble:
     @property
     def state(self) -> NDArray[Any]:
         return np.concatenate([m.state for m in self.members], axis=1)
+
+    @property
+    def note(self) -> str:
+        return "; ".join(dict.fromkeys(m.note for m in self.members if m.note))
 
 
 def apply(back: ReadBack, y: NDArray[Any]) -> NDArray[Any]:
@@ -208,7 +258,7 @@ class Reader:
                 if not isinstance(back, Affine):
                     fail("E0722", "a host loop over spins cannot run")
                 known = corrected(known, back)
-            self._sweeps.append(Sweep(self._loop, known))
+            self._sweeps.append(sweep(self._loop, known))
         n = self._sweeps[0].width
         self._numbers = Normals(streams, chains, n)
         self._x = np.zeros((chains, n)) if state is None else state
@@ -239,8 +289,9 @@ class Reader:
         """`count` sweeps from number `first` on; the host's x after every `each` of them, [chains, count //
         each, n]."""
         kept = np.empty((self._chains, count // each, self._x.shape[1]))
-        for low in range(0, count, 4096):
-            here = min(4096, count - low)
+        piece = min(4096, max(16, 2**24 // max(1, self._x.size)))
+        for low in range(0, count, piece):
+            here = min(piece, count - low)
             eta = self._source.take(first + low, here)
             for back in reversed(self._inner):
                 eta = apply(back, eta)
@@ -258,6 +309,11 @@ class Reader:
         own = np.zeros((self._chains, 0)) if self._loop is None else self._x
         return np.concatenate([own, self._source.state], axis=1)
 
+    @property
+    def note(self) -> str:
+        """See `Cells`."""
+        return self._source.note
+
 
 class Circuits:
     """The circuits of a configuration's members as they run: a subclass may know more of a board than its
@@ -274,7 +330,7 @@ class Circuits:
         """The law that member m's cells have."""
         return cells(self.boards[m])
 
-    def path(self, m: int, interval: float, settle: float, dtype: str) -> Stepper:
+    def path(self, m: int, interval: float, settle: float, dtype: str) -> Stepper | Walk:
         """Member m's circuit, read at an interval."""
         return stepper(self.boards[m], interval, settle, dtype)
 
@@ -317,7 +373,10 @@ def reader(configuration: Configuration, circuits: Circuits, name: str, request:
             mine = None
             if state is not None:
                 mine, state = state[:, : path.states], state[:, path.states :]
-            cells_of_m = PathCells(path, streams, chains, mine, int(begun[m]))
+            if isinstance(path, Walk):
+                cells_of_m = WalkCells(path, streams, chains, request.dtype, mine)
+            else:
+                cells_of_m = PathCells(path, streams, chains, mine, int(begun[m]))
         noise = Streams(request.seed, name, _MEMBER + 2 * m + 1)
         members.append(circuits.readout(m, cells_of_m, interval, noise))
     laws = [circuits.known(m) for m in range(codes.members)] if loop is not None else []
@@ -369,4 +428,4 @@ def chunks(source: Reader, job: Job, request: Request, progress: Progress) -> It
         done += count
         progress(job.name, (done - request.first) / request.draws)
         state = source.state
-        yield Chunk(done - count, values, state if state.shape[1] else None)
+        yield Chunk(done - count, values, state if state.shape[1] else None, source.note)

@@ -7,60 +7,106 @@ rounding.
 from __future__ import annotations
 
 from math import ceil, log
-from typing import Any
+from typing import Any, Never, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from spucc.arrays import FloatArray
-from spucc.diagnostics import fail
+from spucc.diagnostics import SpuccError, fail
 from spucc.readback import HostLoop
+from spucc.targets.gaussian import factorise
 from spucc.targets.law import DENSE_LAW, Gaussian
 
 # What is left of the starting value when the first draw is kept, in standard deviations.
 _START = 1e-4
 _MOST_SWEEPS = 1_000_000
+# The part of M's largest entry by which rounding may make an eigenvalue of M − P negative.
+_ROUNDING = 1e-9
+# The part of M's diagonal by which the covariance of the host's noise may be off where N is singular.
+_SHIFT = 1e-11
 
 
-class Sweep:
-    """One sweep with the device's law N(mean, M⁻¹) of n coordinates. `width` random numbers go into one.
+class Sweep(Protocol):
+    """One sweep with the device's law of n coordinates. `width` random numbers go into one."""
 
-    Raises E0725 where the splitting is none: M − P has a negative eigenvalue.
-    """
+    @property
+    def width(self) -> int: ...
+
+    def __call__(self, x: FloatArray, eta: NDArray[Any], z: FloatArray) -> FloatArray:
+        """x [chains, n] after a sweep with the device's draw `eta` [chains, n] and the host's numbers z
+        [chains, n]."""
+        ...
+
+
+def sweep(loop: HostLoop, device: Gaussian) -> Sweep:
+    """A sweep with the device's law N(mean, M⁻¹). Raises E0725 where the splitting is none, M − P with a negative
+    eigenvalue, and E0724 where there are too many coordinates for a law that is not sparse."""
+    if device.n <= DENSE_LAW:
+        return DenseSweep(loop, device)
+    if device.precision is None:
+        fail(
+            "E0724",
+            f"a host loop over {device.n} coordinates of a board out of equilibrium is too large to simulate",
+            help="compile for a board on which the model fits in one shot",
+        )
+    return SparseSweep(loop, device.mean, device.precision)
+
+
+class DenseSweep:
+    """See `Sweep`: the maps of x and of the numbers as matrices."""
 
     def __init__(self, loop: HostLoop, device: Gaussian) -> None:
-        n = device.n
-        if n > DENSE_LAW:
-            fail(
-                "E0724",
-                f"a host loop over {n} coordinates is too large to simulate",
-                help="compile for a board on which the model fits in one shot",
-            )
-        self.width = n
+        self.width = device.n
         self._mean = device.mean
         spread = device.cov()
         m = np.linalg.inv(spread) if device.precision is None else device.precision.toarray()
         p = loop.precision.toarray()
         rest = m - 0.5 * (p + p.T)
-        lowest = float(np.linalg.eigvalsh(0.5 * (rest + rest.T))[0]) if n else 0.0
-        if lowest < -1e-9 * float(np.abs(m).max(initial=1.0)):
-            fail(
-                "E0725",
-                "the host loop does not converge to the model: what the device realises is not above the "
-                "model's "
-                "precision",
-                help="compile again for this device, so that the splitting is made for its codes",
-            )
         values, vectors = np.linalg.eigh(0.5 * (rest + rest.T))
+        if values.min(initial=0.0) < -_ROUNDING * float(np.abs(m).max(initial=1.0)):
+            _no_splitting()
         square = vectors * np.sqrt(np.maximum(values, 0.0))
         self._gain = np.ascontiguousarray((spread @ rest).T)
         self._noise = np.ascontiguousarray((spread @ square).T)
         self._push = np.asarray(spread @ loop.potential)
 
     def __call__(self, x: FloatArray, eta: NDArray[Any], z: FloatArray) -> FloatArray:
-        """x [chains, n] after a sweep with the device's draw `eta` [chains, n] and the host's numbers z
-        [chains, n]."""
         return np.asarray(x @ self._gain + self._push + z @ self._noise + (eta - self._mean))
+
+
+class SparseSweep:
+    """See `Sweep`: ξ = N y with y ~ N(0, N⁻¹), and one solution with M, both by sparse factors."""
+
+    def __init__(self, loop: HostLoop, mean: FloatArray, m: sparse.csr_array) -> None:
+        self.width = int(mean.size)
+        self._mean, self._push = mean, loop.potential
+        p = loop.precision
+        self._rest = sparse.csr_array(m - 0.5 * (p + p.T))
+        self._board = factorise(m)
+        try:
+            # N may be singular: a factor needs a little more than that.
+            self._root = factorise(sparse.csr_array(self._rest + sparse.diags_array(_SHIFT * m.diagonal())))
+        except SpuccError:
+            _no_splitting()
+
+    def __call__(self, x: FloatArray, eta: NDArray[Any], z: FloatArray) -> FloatArray:
+        tile = self._root.tile
+        numbers = np.zeros((-(-z.shape[0] // tile) * tile, self.width))
+        numbers[: z.shape[0]] = z
+        y = self._root.colour(numbers)[: z.shape[0]]
+        pushed = self._rest @ (x + y).T + self._push[:, None]
+        return np.asarray(self._board.solve(pushed).T + (eta - self._mean))
+
+
+def _no_splitting() -> Never:
+    fail(
+        "E0725",
+        "the host loop does not converge to the model: what the device realises is not above the model's "
+        "precision",
+        help="compile again for this device, so that the splitting is made for its codes",
+    )
 
 
 def warm_up(loop: HostLoop) -> int:

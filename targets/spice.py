@@ -29,7 +29,7 @@ from spucc.targets.law import cells, settled
 from spucc.targets.netlist import Load, currents, load, netlist
 from spucc.targets.netlist_check import verify_netlist
 from spucc.targets.ngspice import Waveforms, find_ngspice, finish_ngspice, start_ngspice
-from spucc.targets.noise_file import PHASE, Noise, write_noise
+from spucc.targets.noise_file import PHASE, RHO, Noise, write_noise
 
 # Streams of the host and of the members' noise.
 _HOST, _NOISE = 1, 1_000_000
@@ -69,6 +69,16 @@ def timing(circuit: Board, schedule: Schedule, interval: float | None = None) ->
     return Timing(step, int(np.ceil(settle / step)) + 4, per_draw)
 
 
+def lost_share(circuit: Board, step: float) -> float:
+    """At most what noise that is not quite white takes of the variance of any mode (`spucc.targets.noise_file`): its corner
+    time over the mode's own, and that over a swing, squared."""
+    from spucc.targets.linear import system
+
+    rates = system(circuit).rates
+    corner = (1.0 - RHO) / (1.0 + RHO) * step / 2.0
+    return float(corner * 2.0 * rates.real.max() + (corner * np.abs(rates).max()) ** 2)
+
+
 @dataclass
 class SpiceCells:
     """The cells of one load, all draws of all chains simulated when the first is taken; kept on the disk."""
@@ -92,6 +102,11 @@ class SpiceCells:
     @property
     def state(self) -> NDArray[Any]:
         return np.zeros((self.chains, 0))
+
+    @property
+    def note(self) -> str:
+        lost = lost_share(self.one.board, self.plan.step)
+        return f"ngspice's time step of {self.plan.step:.3g} s takes up to {lost:.2g} of a variance"
 
 
 def simulate(
@@ -195,7 +210,7 @@ class Spice:
             for chunk in chunks(source, job, whole, progress):
                 skip = max(0, request.first - chunk.first)
                 if skip < chunk.values.shape[1]:
-                    yield Chunk(chunk.first + skip, chunk.values[:, skip:])
+                    yield Chunk(chunk.first + skip, chunk.values[:, skip:], note=chunk.note)
 
 
 def _reader(

@@ -22,9 +22,12 @@ from spucc.targets.chebyshev import Spectral
 from spucc.targets.circuits import Board
 from spucc.targets.gaussian import root
 from spucc.targets.linear import Linear, Modes, boltzmann, modes, repeated, system, transition
+from spucc.targets.walk import Walk
 
-# Cells above which no dense matrix of a circuit is made, and states above which the general step is refused.
+# Cells above which no dense matrix of a circuit is made: of equal ones, of unequal ones; and states above which noise that
+# is updated at intervals is refused.
 MODAL_CELLS = 2048
+WALKED_CELLS = 512
 GENERAL_STATES = 3000
 # Matrix elements below this are nothing, and as denormal numbers would cost a hundred times the others.
 _NOTHING = 1e-25
@@ -229,13 +232,13 @@ class General:
 # -----------------------------------------------------------------------------------------------------------
 
 
-def stepper(circuit: Board, interval: float, settle: float, dtype: str = "float64") -> Stepper:
+def stepper(circuit: Board, interval: float, settle: float, dtype: str = "float64") -> Stepper | Walk:
     """The circuit read every `interval` s, first `settle` s after a cold start (0: in equilibrium from the
     start).
 
     Equal cells fall apart into the modes of their matrix; other circuits take the general step. Sparse
-    circuits of more than 2048 cells use Chebyshev series of their matrix (`spucc.targets.chebyshev`) and are
-    never made dense.
+    circuits of more than 2048 equal cells use Chebyshev series of their matrix (`spucc.targets.chebyshev`), those of
+    more than 512 unequal ones a series of their drift (`spucc.targets.walk`), and are never made dense.
 
     Raises:
         SpuccError: E0720 for a circuit that is not stable or not passive, E0721 for a matrix that is not
@@ -249,12 +252,8 @@ def stepper(circuit: Board, interval: float, settle: float, dtype: str = "float6
     if separable is not None:
         kind = Spectral if circuit.n > MODAL_CELLS else _modal
         return kind(circuit, separable, interval, warm, dtype)
-    if circuit.n > GENERAL_STATES // 2:
-        fail(
-            "E0724",
-            f"{circuit.n} unequal cells are too many for an exact trajectory",
-            help="draw independently, or use a device file whose cells are equal",
-        )
+    if circuit.n > WALKED_CELLS:
+        return Walk(circuit, interval, settle)
     return _general(circuit, interval, warm, dtype)
 
 

@@ -25,6 +25,12 @@ from spucc.cli.options import compile_options, data_options, program_argument
     "--mode", type=click.Choice(["independent", "trajectory"]), default="independent", show_default=True
 )
 @click.option(
+    "--interval",
+    type=float,
+    default=None,
+    help="Seconds between two draws of a trajectory (default: the program's schedule).",
+)
+@click.option(
     "--rel-error",
     type=float,
     default=None,

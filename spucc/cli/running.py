@@ -67,6 +67,7 @@ def run_command(program: str, **options: Any) -> None:
         "seed": options["seed"],
         "backend": options["backend"],
         "mode": options["mode"],
+        "interval": options["interval"],
         "progress": progress,
         "stream": output if streamed else None,
         "announce": lambda text: click.echo(text, err=True),
@@ -104,6 +105,7 @@ def statement(program: Program, provenance: Any) -> str:
     rows = [
         f"\n{provenance['samples']} draws on {program.device.name} ({provenance['backend']}), seed {provenance['seed']}"
     ]
+    rows += [f"the simulation: {note}" for note in sorted(set(provenance.get("simulation", {}).values()))]
     last = {e.job: e for e in program.ledger}
     if last:
         worst = max(last.values(), key=lambda e: (e.sd_error == e.sd_error, e.sd_error))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 import spucc
+from spucc.device import Device
 from spucc.devices import load_device
 from spucc.driver import compile_energy, default_passes
 from spucc.energy import Energy
 from spucc.stages import Program
+from spucc.targets.board_model import calibrated_device, draw_board
 
 
 def balanced(n: int, seed: int) -> np.ndarray:
@@ -43,14 +45,23 @@ def model(precision: np.ndarray, seed: int = 0) -> Energy:
     return spucc.gaussian(mean, precision=precision)
 
 
-def compiled(energy: Energy, target: str, way: str = "", ensemble: int = 1, optimize: int = 0) -> Program:
+def measured(target: str) -> Device:
+    """A drawn board as a lab that measured it knows it."""
+    device = load_device(target)
+    return calibrated_device(device, draw_board(device, 3))
+
+
+def compiled(
+    energy: Energy, target: str | Device, way: str = "", ensemble: int = 1, optimize: int = 0
+) -> Program:
     """`way` is forced; an ensemble of so many members."""
-    pipeline = default_passes(load_device(target))
+    device = load_device(target) if isinstance(target, str) else target
+    pipeline = default_passes(device)
     if way:
         pipeline = pipeline.replace("realise", f"realise{{ways={way}}}")
     if ensemble > 1:
         pipeline = pipeline.replace("quantize", f"quantize{{ensemble={ensemble}}}")
-    return compile_energy(energy, target, passes=pipeline, optimize=optimize)
+    return compile_energy(energy, device, passes=pipeline, optimize=optimize)
 
 
 ZOO = {
@@ -63,6 +74,7 @@ ZOO = {
     "readout": lambda: compiled(model(wishart(6, 7)), "spu8", "readout"),
     "split": lambda: compiled(model(wishart(4, 8)), "spu8-signed", "split"),
     "resistive": lambda: compiled(model(wishart(8, 9)), "resistive-64"),
+    "calibrated": lambda: compiled(model(attractive(6, 11)), measured("spu8")),
     "ensemble": lambda: compiled(model(attractive(5, 10)), "spu8{bits=4}", ensemble=4),
 }
 """Name → what compiles it."""
