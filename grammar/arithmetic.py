@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -188,6 +190,10 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "==": np.equal,
     "!=": np.not_equal,
 }
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 
@@ -203,6 +209,10 @@ def _safe_integers(op: str, a: Array, b: Array) -> tuple[Array, Array]:
 
 def binary(op: str, a: Value, b: Value, span: Span, labels: tuple[Label, ...] = ()) -> Value:
     """`a op b` for every operator that works entry by entry."""
+    if isinstance(a, Const) and isinstance(b, Const) and a.array.ndim == b.array.ndim == 0:
+        single = _single(op, a.array.item(), b.array.item())
+        if single is not None:
+            return single
     if isinstance(a, Text) and isinstance(b, Text) and op in ("==", "!="):
         return Const(np.asarray((a.value == b.value) == (op == "==")))
     if isinstance(a, SparseConst) or isinstance(b, SparseConst):
@@ -244,6 +254,19 @@ def binary(op: str, a: Value, b: Value, span: Span, labels: tuple[Label, ...] = 
     p, q = as_poly(x, shape, batch), as_poly(y, shape, batch)
     poly = p.times(q) if op == "*" else p.plus(q if op == "+" else q.scaled(-1.0))
     return Random(poly, shape, batch)
+
+
+def _single(op: str, x: Any, y: Any) -> Const | None:
+    """`x op y` of two numbers, without the forty times longer way that arrays take; None where that has more to say."""
+    function = _OPERATORS.get(op)
+    if function is None or type(x) is bool or type(y) is bool or (op == "/" and y == 0):
+        return None
+    result = function(x, y)
+    if isinstance(result, bool):
+        return Const(np.asarray(result))
+    if type(x) is type(y) is int and (abs(x) + abs(y) >= 2**53 or abs(result) >= 2**53):
+        return None
+    return Const(np.asarray(result)) if isfinite(result) else None
 
 
 def _sparse_binary(op: str, a: Value, b: Value) -> Value | None:

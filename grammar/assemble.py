@@ -3,6 +3,8 @@ monomials."""
 
 from __future__ import annotations
 
+from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.energy import Block, Domain, Monomials, Quadratic, Variable
-from spucc.grammar.components import support
+from spucc.grammar.components import once_each, support
 from spucc.grammar.context import Added, AddedBlock
 from spucc.grammar.linear import Linear, picked, ranges, spread
 from spucc.grammar.poly import Affine, Term, check_expansion
@@ -18,6 +20,10 @@ from spucc.grammar.poly import Affine, Term, check_expansion
 # A quadratic part at least this dense on what it touches, and at least this wide, becomes a dense block.
 BLOCK_DENSITY = 0.5
 BLOCK_WIDTH = 48
+# Products of summands that a product of sums is multiplied out to one by one.
+MOST_COMBINATIONS = 256
+# Monomials of one statement that are worth reducing by themselves.
+MANY = 10_000
 
 
 class Accumulator:
@@ -31,6 +37,7 @@ class Accumulator:
         self.entries: list[tuple[IntArray, IntArray, float | FloatArray]] = []
         self.blocks: list[Block] = []
         self.monomials: list[tuple[IntArray, FloatArray]] = []
+        self.products: dict[int, list[tuple[IntArray, FloatArray]]] = {}  # not yet reduced, by factors
         self.spin = np.zeros(n, dtype=bool)
         self.bit = np.zeros(n, dtype=bool)
         for v in variables:
@@ -173,6 +180,18 @@ class Accumulator:
     def expand(self, factors: list[Affine], weight: float | FloatArray) -> None:
         """Σ weight · Π factors, multiplied out: a product of rows of sparse matrices for every entry."""
         size = factors[0].size
+        summands = [_summands(f, self.n) for f in factors]
+        count = prod(len(s) for s in summands)
+        if 0 < count <= MOST_COMBINATIONS:
+            check_expansion(size * count)
+            for combination in product(*summands):
+                index = np.empty((size, len(factors)), dtype=np.int64)
+                value = weight
+                for k, (at, c) in enumerate(combination):
+                    index[:, k] = at
+                    value = value * c
+                self._keep(index, spread(value, size))
+            return
         matrices = [_with_constant(f, self.n) for f in factors]
         counts = np.ones(size)
         for m in matrices:
@@ -188,7 +207,20 @@ class Accumulator:
             row = row[source]
             value = value[source] * m.data[at]
             index = np.concatenate([index[source], np.asarray(m.indices[at], np.int64)[:, None]], axis=1)
-        self.add_monomials(index, value)
+        self._keep(index, value)
+
+    def _keep(self, index: IntArray, value: FloatArray) -> None:
+        """Monomials, reduced at once where they are many, else later together."""
+        if value.size > MANY:
+            self.add_monomials(index, value)
+        else:
+            self.products.setdefault(index.shape[1], []).append((index, value))
+
+    def _reduce_kept(self) -> None:
+        for pairs in self.products.values():
+            index, value = zip(*pairs)
+            self.add_monomials(np.concatenate(index), np.concatenate(value))
+        self.products.clear()
 
     def add_monomials(self, index: IntArray, value: FloatArray) -> None:
         """Monomials whose coordinate n stands for 1; powers of spins and bits are reduced."""
@@ -220,6 +252,7 @@ class Accumulator:
     # --------------------------------------------------------------------------------------------------
 
     def quadratic(self) -> Quadratic:
+        self._reduce_kept()
         n = self.n
         count = sum(i.size for i, _, _ in self.entries)
         ends = np.empty((2, count + n), dtype=np.int32 if n < 2**31 else np.int64)
@@ -255,6 +288,7 @@ class Accumulator:
 
     def higher(self) -> tuple[Monomials, ...]:
         """Monomials of degree ≥ 3, like ones merged, in order."""
+        self._reduce_kept()
         by_degree: dict[int, list[tuple[IntArray, FloatArray]]] = {}
         for rows, values in self.monomials:
             by_degree.setdefault(rows.shape[1], []).append((rows, values))
@@ -279,6 +313,14 @@ def spread_product(a: float | FloatArray, b: float | FloatArray, size: int) -> A
     return product * size if isinstance(product, float) else product
 
 
+def _summands(f: Affine, n: int) -> list[tuple[IntArray | int, float | FloatArray]]:
+    """Coordinates and coefficients that an affine form adds up, coordinate n for the offset; none of a form without slots."""
+    if f.linear.slots is None:
+        return []
+    constant: list[tuple[IntArray | int, float | FloatArray]] = [(n, f.offset)] if np.any(f.offset) else []
+    return [*f.linear.slots, *constant]
+
+
 def _with_constant(f: Affine, n: int) -> sparse.csr_array:
     """The rows of an affine form with its offset as coordinate n."""
     matrix = f.linear.csr(n + 1)
@@ -290,20 +332,14 @@ def _with_constant(f: Affine, n: int) -> sparse.csr_array:
     return matrix
 
 
-def touched(effect: Added | AddedBlock, mask: Any) -> None:
-    """Mark the coordinates that an effect reads."""
+def touched(effect: Added | AddedBlock, n: int) -> IntArray:
+    """The coordinates that an effect reads, in order."""
     if isinstance(effect, AddedBlock):
-        mask[effect.rows] = True
-        if effect.cols is not None:
-            mask[effect.cols] = True
-        return
-    forms = [effect.poly.affine, *{id(f): f for t in effect.poly.terms for f in t.factors}.values()]
-    for form in forms:
-        if form.linear.slots is not None:
-            for index, _ in form.linear.slots:
-                mask[index] = True
-        elif form.linear.matrix is not None:
-            mask[form.linear.matrix.indices] = True
+        read = [effect.rows] if effect.cols is None else [effect.rows, effect.cols]
+    else:
+        forms = [effect.poly.affine, *{id(f): f for t in effect.poly.terms for f in t.factors}.values()]
+        read = [index for form in forms for index in form.linear.reads()]
+    return once_each(read[0] if len(read) == 1 else np.concatenate([np.empty(0, np.int64), *read]), n)
 
 
 __all__ = ["Accumulator", "picked", "touched"]

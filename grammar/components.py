@@ -36,8 +36,18 @@ def components(pattern: sparse.csr_array) -> IntArray:
             label = above
 
 
+def once_each(index: IntArray, width: int) -> IntArray:
+    """The different numbers below `width` in an array, in order."""
+    if index.size < width // 16:
+        ordered = np.sort(index)
+        first = np.ones(ordered.size, dtype=bool)
+        np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+        return np.asarray(ordered[first], dtype=np.int64)
+    seen: BoolArray = np.zeros(width, dtype=bool)
+    seen[index] = True
+    return np.flatnonzero(seen).astype(np.int64, copy=False)
+
+
 def support(matrix: sparse.csr_array) -> IntArray:
     """The columns that a matrix reads, in order."""
-    seen: BoolArray = np.zeros(matrix.shape[1], dtype=bool)
-    seen[matrix.indices] = True
-    return np.flatnonzero(seen).astype(np.int64, copy=False)
+    return once_each(matrix.indices, matrix.shape[1])

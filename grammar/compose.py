@@ -86,14 +86,13 @@ def energy_of(ctx: Context) -> tuple[Energy, list[Diagnostic]]:
     origins = []
     for effect in effects.added:
         part = _final(effect, substitution, mapped, renumbered)
-        mask = np.zeros(width, dtype=bool)
-        touched(part, mask)
+        at = touched(part, width)
         if isinstance(part, AddedBlock):
             accumulator.add_block(part)
         else:
             accumulator.add(part)
-        evidence.note(part, mask)
-        origins.append(Origin(part.span, frozen(np.flatnonzero(mask), np.int64)))
+        evidence.note(part, at)
+        origins.append(Origin(part.span, frozen(at)))
     temperature = ctx.temperature[0] if ctx.temperature else 1.0
     _matrix_queries(ctx, accumulator, evidence, temperature, renumbered)
     higher = accumulator.higher()
@@ -231,17 +230,15 @@ def _matrix_queries(
         index = np.arange(asked.hidden, asked.hidden + n, dtype=np.int64)
         if renumbered is not None:
             index = renumbered[index]
-        mask = np.zeros(accumulator.n, dtype=bool)
-        mask[index] = True
         if isinstance(asked.matrix, SparseConst):
             coo = sparse.coo_array(asked.matrix.matrix)
             i, j = (index[np.asarray(c)] for c in coo.coords)
             accumulator.entries.append((i, j, coo.data * (0.5 * temperature)))
-            evidence.note_part(mask, asked.certified, asked.certified)
+            evidence.note_part(index, asked.certified, asked.certified)
         else:
             matrix = asked.matrix.array if temperature == 1.0 else asked.matrix.array * temperature
             accumulator.blocks.append(Block(frozen(index, np.int64), frozen(index, np.int64), frozen(matrix)))
-            evidence.note_part(mask, asked.certified, asked.certified)
+            evidence.note_part(index, asked.certified, asked.certified)
         if asked.rhs is not None:
             accumulator.linear[index] -= temperature * asked.rhs
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from spucc.energy import Domain
 from spucc.grammar import tree
 from spucc.grammar.poly import Poly
 from spucc.grammar.values import Batch, Const, Poison, PoisonedError, Value, lift
+
+# Expressions evaluated, a statement counting as ten: some seconds.
+MOST_STEPS = 400_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -121,9 +124,10 @@ class Context:
     scope: Scope = field(default_factory=Scope)
     batch: Batch | None = None
     variables: list[VariableInfo] = field(default_factory=list)
+    domains: dict[str, Domain] = field(default_factory=dict)
     width: int = 0
     effects: list[Effect] = field(default_factory=list)
-    queries: list[Any] = field(default_factory=list)
+    queries: dict[str, Any] = field(default_factory=dict)
     functions: dict[str, tree.Function] = field(default_factory=dict)
     active: list[str] = field(default_factory=list)
     calls: int = 0
@@ -131,6 +135,8 @@ class Context:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     declared: list[Declared] = field(default_factory=list)
     turns: int = 0
+    steps: int = 0
+    halted: bool = False
     files: dict[tuple[str, ...], Value] = field(default_factory=dict)
     files_read: dict[str, str] = field(default_factory=dict)
     stands_for: dict[str, str] = field(default_factory=dict)
@@ -138,6 +144,18 @@ class Context:
     sources: dict[str, str] = field(default_factory=dict)
     importing: list[Path] = field(default_factory=list)
     imported: set[Path] = field(default_factory=set)
+
+    def step(self, node: tree.Node, count: int = 1) -> None:
+        """Count the work of elaboration, so that a program cannot keep the compiler busy for minutes."""
+        self.steps += count
+        if self.steps > MOST_STEPS and not self.halted:
+            self.halted = True
+            fail(
+                "E0228",
+                f"this program takes more than {MOST_STEPS:,} steps of elaboration; the rest is not looked at",
+                node.span,
+                help="write what repeats with arrays, or with a `for` whose body has one shape in all turns",
+            )
 
     def lookup(self, node: tree.Name) -> Value:
         """The value of a name, as seen from inside the current loop."""
@@ -173,7 +191,7 @@ class Context:
         self.scope.names[name.id] = (value, name.span)
 
     def domain_of(self, name: str) -> Domain:
-        return next(v.domain for v in self.variables if v.name == name)
+        return self.domains[name]
 
     def add_variable(self, name: str, shape: tuple[int, ...], domain: Domain, span: Span) -> VariableInfo:
         size = 1
@@ -181,6 +199,7 @@ class Context:
             size *= n
         info = VariableInfo(name, shape, domain, self.width, span)
         self.variables.append(info)
+        self.domains[name] = domain
         self.width += size
         return info
 
@@ -199,6 +218,9 @@ class Context:
 BUILTIN_CONSTANTS = {"inf": float("inf"), "pi": 3.141592653589793}
 
 
+T = TypeVar("T")
+
+
 class Collector:
     """Runs several steps and raises all their errors together."""
 
@@ -206,14 +228,15 @@ class Collector:
         self.found: list[Diagnostic] = []
         self.poisoned = False
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
+    def attempt(self, work: Callable[..., T], *arguments: Any) -> T | None:
+        """The result of one step, or None where it failed."""
         try:
-            yield
+            return work(*arguments)
         except SpuccError as error:
             self.found += error.diagnostics
         except PoisonedError:
             self.poisoned = True
+        return None
 
     def done(self) -> None:
         if self.found:

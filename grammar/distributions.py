@@ -20,7 +20,7 @@ from spucc.grammar.arithmetic import (
 )
 from spucc.grammar.context import Context
 from spucc.grammar.evaluate import evaluate, located
-from spucc.grammar.functions import Arguments, match
+from spucc.grammar.functions import match
 from spucc.grammar.laws import (
     Law,
     as_random,
@@ -32,7 +32,6 @@ from spucc.grammar.values import (
     Const,
     Group,
     Random,
-    Value,
 )
 
 
@@ -166,12 +165,8 @@ def tilde(ctx: Context, node: tree.Tilde) -> None:
     from spucc.grammar.context import Collector
 
     collector = Collector()
-    left: Value | None = None
-    args: Arguments | None = None
-    with collector.step():
-        left = evaluate(ctx, node.left)
-    with collector.step():
-        args = match(ctx, _kernel_as_text(node.distribution), known.params, known.required)
+    left = collector.attempt(evaluate, ctx, node.left)
+    args = collector.attempt(match, ctx, _kernel_as_text(node.distribution), known.params, known.required)
     collector.done()
     assert left is not None and args is not None
     law = Law(ctx, node, args, Const(np.zeros(0)))

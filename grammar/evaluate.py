@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, cast
 
 import numpy as np
@@ -46,6 +47,7 @@ from spucc.grammar.values import (
 
 def evaluate(ctx: Context, node: tree.Expr) -> Value:
     """The value of an expression in the current scope and loop."""
+    ctx.step(node)
     return _BY_NODE[type(node)](ctx, node)
 
 
@@ -56,8 +58,9 @@ def evaluate_all(ctx: Context, nodes: tuple[tree.Expr, ...]) -> list[Value]:
     values: list[Value] = []
     collector = Collector()
     for node in nodes:
-        with collector.step():
-            values.append(evaluate(ctx, node))
+        value = collector.attempt(evaluate, ctx, node)
+        if value is not None:
+            values.append(value)
     collector.done()
     return values
 
@@ -74,7 +77,7 @@ def _number(_: Context, node: tree.Number) -> Value:
         if abs(node.value) >= 2**63:
             return Const(np.asarray(float(node.value)))
         return Const(np.asarray(node.value, dtype=np.int64))
-    if not np.isfinite(node.value):
+    if not isfinite(node.value):
         fail("E0218", f"`{node.text}` is too large for a number", node.span)
     return Const(np.asarray(node.value))
 
@@ -170,27 +173,24 @@ def _binary(ctx: Context, node: tree.Binary) -> Value:
     if not chain:
         return _logical(ctx, node)
     collector = Collector()
-    value: Value | None = None
-    with collector.step():
-        value = evaluate(ctx, inner)
+    value = collector.attempt(evaluate, ctx, inner)
     for step in reversed(chain):
-        right: Value | None = None
-        with collector.step():
-            right = evaluate(ctx, step.right)
-        if value is None or right is None:
-            value = None
-            continue
-        try:
-            value = _apply(step, value, right)
-        except SpuccError as error:
-            collector.found += located(error, step.span).diagnostics
-            value = None
+        right = collector.attempt(evaluate, ctx, step.right)
+        if value is not None:
+            value = None if right is None else collector.attempt(_apply, step, value, right)
     collector.done()
     assert value is not None
     return value
 
 
 def _apply(node: tree.Binary, left: Value, right: Value) -> Value:
+    try:
+        return _applied(node, left, right)
+    except SpuccError as error:
+        raise located(error, node.span) from None
+
+
+def _applied(node: tree.Binary, left: Value, right: Value) -> Value:
     if node.op == "@":
         return matmul(left, right, node.span)
     labels: tuple[Label, ...] = ()

@@ -99,12 +99,16 @@ class Linear:
             matrix.sum_duplicates()
         return matrix
 
+    def reads(self) -> list[IntArray]:
+        """The coordinates that are read, perhaps more than once, in several arrays."""
+        if self.matrix is not None:
+            return [np.asarray(self.matrix.indices, dtype=np.int64)]
+        assert self.slots is not None
+        return [index for index, _ in self.slots]
+
     def support(self) -> IntArray:
         """The coordinates that are read, perhaps more than once."""
-        if self.matrix is not None:
-            return np.asarray(self.matrix.indices, dtype=np.int64)
-        assert self.slots is not None
-        return np.concatenate([np.empty(0, np.int64), *(index for index, _ in self.slots)])
+        return np.concatenate([np.empty(0, np.int64), *self.reads()])
 
     def take(self, rows: IntArray) -> Linear:
         if self.slots is not None:
@@ -148,6 +152,10 @@ class Linear:
             assert self.matrix is not None
             i = np.repeat(rows, np.diff(self.matrix.indptr))
             j, data = self.matrix.indices, self.matrix.data
+        if size == 1:
+            row = sparse.csr_array((data, j, np.array([0, j.size])), shape=(1, self.width))
+            row.sum_duplicates()
+            return Linear.of(row)
         return Linear.of(sparse.csr_array(sparse.coo_array((data, (i, j)), shape=(size, self.width))))
 
     def multiplied(self, left: Any) -> Linear:

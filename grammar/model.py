@@ -74,7 +74,7 @@ def load(
     ctx, parsed = analysed(program, data, files, allow_paths, name, folder, texts)
     if any(d.is_error for d in ctx.diagnostics):
         raise SpuccError(_ordered(ctx.diagnostics))
-    with _calm():
+    with calm():
         try:
             energy, warnings = energy_of(ctx)
         except SpuccError as error:
@@ -101,8 +101,7 @@ def analysed(
     folder: str | os.PathLike[str] | None,
     texts: dict[str, str],
 ) -> tuple[Context, tree.Program]:
-    """Parse and run all statements; faults are in the context. An editor reads `declared` from it even
-    then."""
+    """Parse and run all statements; faults are in the context."""
     is_text = isinstance(program, str) and ("\n" in program or not program.endswith(".spu"))
     if is_text:
         text, shown = str(program), name
@@ -113,18 +112,28 @@ def analysed(
         home = path.parent if folder is None else Path(folder)
     texts[shown] = text
     parsed, faults = parse(text, shown)
-    opened, missing = open_files([Path(f) for f in files])
-    ctx = Context(home, tuple(Path(p) for p in allow_paths))
-    ctx.bound = Bound(dict(data or {}), opened)
-    ctx.sources = texts
-    ctx.diagnostics += [*faults, *missing]
+    ctx = Context(home, tuple(Path(p) for p in allow_paths), sources=texts)
     if not is_text:
         ctx.importing.append(Path(program).resolve())
-    with _calm():
+    ctx.diagnostics += faults
+    run_program(ctx, parsed, data, files)
+    return ctx, parsed
+
+
+def run_program(
+    ctx: Context,
+    parsed: tree.Program,
+    data: Mapping[str, Any] | None,
+    files: Sequence[str | os.PathLike[str]],
+) -> None:
+    """Read the data and run all statements; what is wrong is left in the context."""
+    opened, missing = open_files([Path(f) for f in files])
+    ctx.bound = Bound(dict(data or {}), opened)
+    ctx.diagnostics += missing
+    with calm():
         run_all(ctx, parsed.statements)
     if missing:
         ctx.diagnostics = [d for d in ctx.diagnostics if d.code != "E0301"]
-    return ctx, parsed
 
 
 def _ordered(found: Sequence[Diagnostic]) -> list[Diagnostic]:
@@ -134,7 +143,7 @@ def _ordered(found: Sequence[Diagnostic]) -> list[Diagnostic]:
 
 
 @contextmanager
-def _calm() -> Iterator[None]:
+def calm() -> Iterator[None]:
     """A deeper stack, and NumPy silent: what is not finite is found and said by its own checks."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, RECURSION))

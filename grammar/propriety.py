@@ -79,25 +79,25 @@ def slope(part: Added | AddedBlock, d: FloatArray, degree: int) -> float:
 
 class Evidence:
     """What the statements say about definiteness: which coordinates got a part that may be indefinite, and
-    which sets of coordinates have a part known to be positive definite."""
+    which lie in a part known to be positive definite."""
 
     def __init__(self, width: int) -> None:
         self.indefinite = np.zeros(width, dtype=bool)
-        self.definite: list[Any] = []
+        self.definite = np.zeros(width, dtype=bool)
         self.parts: list[Added | AddedBlock] = []
 
-    def note(self, part: Added | AddedBlock, mask: Any) -> None:
+    def note(self, part: Added | AddedBlock, at: IntArray) -> None:
         """Remember what is known of one statement's contribution."""
         self.parts.append(part)
         if isinstance(part, Added) and not part.poly.terms:
             return
-        self.note_part(mask, part.psd, part.certified)
+        self.note_part(at, part.psd, part.certified)
 
-    def note_part(self, mask: Any, psd: bool, certified: bool) -> None:
+    def note_part(self, at: IntArray, psd: bool, certified: bool) -> None:
         if not psd:
-            self.indefinite |= mask
+            self.indefinite[at] = True
         if certified:
-            self.definite.append(mask)
+            self.definite[at] = True
 
 
 def settle(energy: Energy, evidence: Evidence) -> tuple[Energy, list[Diagnostic]]:
@@ -116,12 +116,9 @@ def settle(energy: Energy, evidence: Evidence) -> tuple[Energy, list[Diagnostic]
     q = energy.quadratic
     if (not q.blocks or energy.n > DENSE) and asked.all() and _dominant(q, free) is True:
         return energy, []
-    covered = np.zeros(energy.n, dtype=bool)
-    for mask in evidence.definite:
-        covered |= mask
-    if not evidence.indefinite.any() and not (asked & ~covered).any():
+    if not evidence.indefinite.any() and not (asked & ~evidence.definite).any():
         return energy, []
-    return _by_component(energy, evidence, free, asked, covered)
+    return _by_component(energy, evidence, free, asked)
 
 
 def asked_coordinates(energy: Energy) -> Any:
@@ -172,7 +169,7 @@ def _magnitudes(matrix: sparse.csr_array, weight: FloatArray) -> FloatArray:
 
 
 def _by_component(
-    energy: Energy, evidence: Evidence, free: Any, asked: Any, covered: Any
+    energy: Energy, evidence: Evidence, free: Any, asked: Any
 ) -> tuple[Energy, list[Diagnostic]]:
     keep = np.flatnonzero(free)
     part = energy.quadratic.restrict(keep) if keep.size < energy.n else energy.quadratic
@@ -199,8 +196,8 @@ def _by_component(
             small = []
     for members in small:
         at = keep[members]
-        if not evidence.indefinite[at].any() and _covered_by_one(evidence, at):
-            continue
+        if not evidence.indefinite[at].any() and evidence.definite[at].all():
+            continue  # definite parts that cover all coordinates, the rest semidefinite: the sum is definite
         fault, ground = _component(energy, part, members, at)
         faults += fault
         grounds += ground
@@ -211,14 +208,6 @@ def _by_component(
     if grounds:
         energy = _grounded(energy, grounds)
     return energy, []
-
-
-def _covered_by_one(evidence: Evidence, at: IntArray) -> bool:
-    """Definite parts that cover all coordinates, the rest semidefinite: the sum is definite."""
-    covered = np.zeros(at.size, dtype=bool)
-    for mask in evidence.definite:
-        covered |= mask[at]
-    return bool(covered.all())
 
 
 def _flat_single(energy: Energy, k: int, curvature: float, evidence: Evidence) -> list[Fault]:

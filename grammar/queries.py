@@ -66,14 +66,14 @@ def prepare(ctx: Context, node: tree.Query) -> None:
             node.call.function.span,
             help=did_you_mean(kind, _PARAMS) or "one of " + ", ".join(_PARAMS),
         )
-    for other in asked_of(ctx):
-        if other.node.name.id == node.name.id:
-            fail(
-                "E0202",
-                f"the query `{node.name.id}` is declared twice",
-                node.name.span,
-                labels=(Label(other.node.name.span, "first declared here"),),
-            )
+    other = ctx.queries.get(node.name.id)
+    if other is not None:
+        fail(
+            "E0202",
+            f"the query `{node.name.id}` is declared twice",
+            node.name.span,
+            labels=(Label(other.node.name.span, "first declared here"),),
+        )
     args = match(ctx, node.call, *_PARAMS[kind])
     asked = Asked(node, QueryKind(kind))
     if args.has("x"):
@@ -84,11 +84,11 @@ def prepare(ctx: Context, node: tree.Query) -> None:
         _trajectory(ctx, args, asked)
     if args.has("A"):
         _matrix(ctx, args, asked)
-    ctx.queries.append(asked)
+    ctx.queries[node.name.id] = asked
 
 
 def asked_of(ctx: Context) -> list[Asked]:
-    return list(ctx.queries)
+    return list(ctx.queries.values())
 
 
 def _expression(args: Arguments, kind: str) -> Random:
@@ -179,8 +179,7 @@ def _matrix(ctx: Context, args: Arguments, asked: Asked) -> None:
     if asked.kind is not QueryKind.LOGDET:
         shape = (n,)
         name = asked.node.name.id
-        known = {v.name for v in ctx.variables}
-        hidden = f"{name}.{asked.kind.value}" if name in known else name
+        hidden = f"{name}.{asked.kind.value}" if name in ctx.domains else name
         asked.hidden = ctx.add_variable(hidden, shape, Domain.REAL, asked.node.span).start
         ctx.stands_for[hidden] = name
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from spucc.diagnostics import Diagnostic, Span, SpuccError, fail
 
 # The tree of a text takes some two hundred times its size, and numbers in bulk belong in data files.
-MAX_BYTES = 2 * 2**20
+MAX_BYTES = 2**20
 
 
 def read_source(path: str | os.PathLike[str], wanted_by: Span | None = None) -> str:

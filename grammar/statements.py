@@ -32,6 +32,8 @@ from spucc.grammar.values import (
     show_shape,
 )
 
+# Further errors are hardly read.
+MAX_ERRORS = 100
 # Turns of loops that have to be taken one by one.
 MOST_TURNS = 20_000
 # Random coordinates of a program.
@@ -41,6 +43,7 @@ MOST_COORDINATES = 50_000_000
 def execute(ctx: Context, statement: tree.Statement) -> None:
     """Run one statement; what is wrong with it is noted and the names it would declare are poisoned."""
     try:
+        ctx.step(statement, 10)
         _BY_NODE[type(statement)](ctx, statement)
     except SpuccError as error:
         ctx.diagnostics += located(error, statement.span).diagnostics
@@ -68,6 +71,8 @@ def _poison(ctx: Context, statement: tree.Statement) -> None:
 
 def run_all(ctx: Context, statements: tuple[tree.Statement, ...]) -> None:
     for statement in statements:
+        if ctx.halted or len(ctx.diagnostics) >= MAX_ERRORS:
+            return
         execute(ctx, statement)
 
 
@@ -259,15 +264,17 @@ def _temperature(ctx: Context, node: tree.Temperature) -> None:
 
 def _for(ctx: Context, node: tree.For) -> None:
     names = tuple(t.id for t in node.targets)
-    marks = (len(ctx.effects), len(ctx.diagnostics), len(ctx.declared), len(ctx.queries))
+    gathered: tuple[list[Any], ...] = (ctx.effects, ctx.diagnostics, ctx.declared)
+    marks = [len(g) for g in gathered]
     try:
         _loop_at_once(ctx, node, names)
     except CannotBatchError as reason:
         if ctx.batch is not None:
             raise
-        lists: tuple[list[Any], ...] = (ctx.effects, ctx.diagnostics, ctx.declared, ctx.queries)
-        for gathered, mark in zip(lists, marks):
-            del gathered[mark:]
+        if ctx.halted:
+            return
+        for some, mark in zip(gathered, marks):
+            del some[mark:]
         _loop_by_turns(ctx, node, names, reason)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, Never
 
 import msgspec
@@ -78,9 +79,13 @@ def fail(code: str, title: str, span: Span | None = None, **fields: Any) -> Neve
     raise SpuccError(Diagnostic(code, title, span, **fields))
 
 
+# Names that one is compared with: a generated program has a hundred thousand.
+_COMPARED = 2000
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A help text that offers the nearest of the known names, or the empty string."""
-    near = get_close_matches(name, sorted(set(known)), n=3, cutoff=0.6)
+    near = get_close_matches(name, sorted(set(islice(known, _COMPARED))), n=3, cutoff=0.6)
     if not near:
         return ""
     return "did you mean " + " or ".join(f"`{n}`" for n in near) + "?"

@@ -41,34 +41,26 @@ class Setting:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A program that has been run: the context it left and everything that is wrong with it."""
+    """A program whose statements have been run: the context that they left and, by place, what they declared."""
 
     ctx: Context
-    diagnostics: tuple[Diagnostic, ...]
     declared: dict[tuple[str, int, int], Declared]
 
 
-def run(text: str, setting: Setting) -> Model:
-    """Elaborate a program as `spucc check` would; what is wrong is in the diagnostics."""
+def diagnosed(model: Model) -> tuple[Diagnostic, ...]:
+    """All that is wrong with a program, as `spucc check` would say."""
     from spucc.grammar.compose import energy_of
-    from spucc.grammar.model import _calm, analysed
+    from spucc.grammar.model import calm
 
-    # A text without a line break would be taken for a file's name.
-    ctx, _ = analysed(
-        text if "\n" in text else text + "\n", None, setting.files, setting.allow_paths, setting.name,
-        setting.folder, {},
-    )  # fmt: skip
+    ctx = model.ctx
     found = list(ctx.diagnostics)
     if not any(d.is_error for d in found) and (ctx.variables or ctx.queries):
-        with _calm():
+        with calm():
             try:
-                _, warnings = energy_of(ctx)
-                found += warnings
+                found += energy_of(ctx)[1]
             except SpuccError as error:
                 found += error.diagnostics
-    declared = {(d.span.file, d.span.line, d.span.column): d for d in ctx.declared}
-    unique = {(d.code, d.title, d.span): d for d in found}
-    return Model(ctx, tuple(unique.values()), declared)
+    return tuple({(d.code, d.title, d.span): d for d in found}.values())
 
 
 class Document:
@@ -77,11 +69,29 @@ class Document:
     def __init__(self, text: str, setting: Setting) -> None:
         self.text = normalised(text)
         self.setting = setting
-        self.model: Model | None = None
+        self.ctx = Context(setting.folder, setting.allow_paths, sources={setting.name: self.text})
 
     @cached_property
+    def model(self) -> Model:
+        """All statements run; what is wrong is in the context. Only one thread may ask for it first."""
+        from spucc.grammar.model import run_program
+
+        program, faults = self.parsed
+        self.ctx.diagnostics += faults
+        run_program(self.ctx, program, None, self.setting.files)
+        return Model(self.ctx, {(d.span.file, d.span.line, d.span.column): d for d in self.ctx.declared})
+
+    def abandon(self) -> None:
+        """Let a run that is under way in another thread end at its next statement: nobody wants it any more."""
+        self.ctx.halted = True
+
+    @cached_property
+    def parsed(self) -> tuple[tree.Program, list[Diagnostic]]:
+        return parse(self.text, self.setting.name)
+
+    @property
     def program(self) -> tree.Program:
-        return parse(self.text, self.setting.name)[0]
+        return self.parsed[0]
 
     @cached_property
     def names(self) -> Names:

@@ -1,7 +1,8 @@
 """The protocol: documents in, answers out. The only module that imports pygls.
 
-A program is run in a thread of its own, once typing pauses; an answer waits for it at most `PATIENCE` seconds and otherwise is
-given from the last run that is complete, or from the syntax tree alone.
+The statements of a program are run in a thread of its own, when an answer needs it or typing pauses; then the energy is
+judged too, for diagnostics. An answer waits for the statements at most `PATIENCE` seconds and otherwise is given from the
+syntax tree alone: what an older version of the text meant is never shown at a place of the present one.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from pygls.workspace import TextDocument
 from spucc import __version__
 from spucc.diagnostics import Diagnostic, Span
 from spucc.grammar import tree
-from spucc.lsp.document import Document, Model, Setting, run
+from spucc.lsp.document import Document, Model, Setting, diagnosed
 
 PATIENCE = 0.08
 PAUSE = 0.15
-"""Seconds that an answer waits for a run, and that typing has to pause before one begins by itself."""
+"""Seconds that an answer waits for a run, and that typing has to pause before diagnostics are looked for."""
 
 _KINDS = {
     "keyword": lsp.CompletionItemKind.Keyword,
@@ -40,7 +41,7 @@ _SYMBOLS = {"fn": lsp.SymbolKind.Function, "query": lsp.SymbolKind.Event, "data"
 
 @dataclass(eq=False)
 class Open:
-    """An open document: its present version, the run of it, and the last run that was completed."""
+    """An open document: its present version, the run of it that an answer asked for, and the last version that was judged."""
 
     document: Document
     run: Future[Model] | None = None
@@ -99,50 +100,45 @@ class Service:
         self.worker.shutdown(wait=False, cancel_futures=True)
 
     def refresh(self, uri: str, pause: float) -> None:
-        """Take a new version in; its run begins after a pause."""
+        """Take a new version in; it is judged after a pause."""
         source = self.server.workspace.get_text_document(uri).source
         before = self.opened.get(uri)
         if before is not None:
             if before.timer is not None:
                 before.timer.cancel()
-            if before.run is not None:
-                before.run.cancel()
+            before.document.abandon()
         entry = Open(
             Document(source, setting_of(self.data, self.allow_paths, uri)),
             last=before.last if before else None,
         )
         self.opened[uri] = entry
-        if pause == 0.0:
-            self.begin(uri, entry)
-        else:
-            entry.timer = threading.Timer(pause, self.begin, (uri, entry))
-            entry.timer.daemon = True
-            entry.timer.start()
+        entry.timer = threading.Timer(pause, self.worker.submit, (self.judge, uri, entry))
+        entry.timer.daemon = True
+        entry.timer.start()
 
-    def begin(self, uri: str, entry: Open) -> Future[Model]:
-        if entry.run is None:
-            entry.run = self.worker.submit(run, entry.document.text, entry.document.setting)
-            entry.run.add_done_callback(lambda done: self.finish(uri, entry, done))
-        return entry.run
-
-    def finish(self, uri: str, entry: Open, done: Future[Model]) -> None:
-        if done.cancelled() or done.exception() is not None or self.opened.get(uri) is not entry:
+    def judge(self, uri: str, entry: Open) -> None:
+        """Publish what is wrong with a version that is still the present one. The worker's."""
+        if self.opened.get(uri) is not entry:
             return
-        entry.last = done.result()
-        document = self.server.workspace.get_text_document(uri)
-        self.publish(uri, [translated(d, entry.document, document) for d in entry.last.diagnostics])
+        entry.last = entry.document.model
+        found = diagnosed(entry.last)
+        if self.opened.get(uri) is entry:
+            document = self.server.workspace.get_text_document(uri)
+            self.publish(uri, [translated(d, entry.document, document) for d in found])
 
     def publish(self, uri: str, found: list[lsp.Diagnostic]) -> None:
         self.server.text_document_publish_diagnostics(
             lsp.PublishDiagnosticsParams(uri=uri, diagnostics=found)
         )
 
-    def model_of(self, uri: str, entry: Open) -> Model | None:
-        """The run of the present version if it is done in time, else the last one that was."""
+    def model_of(self, entry: Open) -> Model | None:
+        """The present version, if it is run in time."""
+        if entry.run is None:
+            entry.run = self.worker.submit(lambda: entry.document.model)
         try:
-            return self.begin(uri, entry).result(PATIENCE)
+            return entry.run.result(PATIENCE)
         except TookTooLong:
-            return entry.last
+            return None
 
     def place(self, params: Any) -> tuple[Open, TextDocument, int, int]:
         uri = params.text_document.uri
@@ -156,14 +152,14 @@ class Service:
 
     def hover(self, params: lsp.HoverParams) -> lsp.Hover | None:
         entry, _, line, column = self.place(params)
-        text = entry.document.hover(line, column, self.model_of(params.text_document.uri, entry))
+        text = entry.document.hover(line, column, self.model_of(entry))
         return lsp.Hover(lsp.MarkupContent(lsp.MarkupKind.Markdown, text)) if text else None
 
     def definition(self, params: lsp.DefinitionParams) -> lsp.Location | None:
         entry, document, line, column = self.place(params)
         model = None
         if entry.document.symbol(line, column) is None:
-            model = self.model_of(params.text_document.uri, entry)
+            model = self.model_of(entry)
         span = entry.document.definition(line, column, model)
         if span is None:
             return None
