@@ -7,26 +7,30 @@ moments of target and realised law, where `spucc.fidelity` can give them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from spucc.diagnostics import Span, did_you_mean, fail
 from spucc.energy import Energy, Variable
-from spucc.fidelity import DENSE_LIMIT, realised_law
-from spucc.ir.facts import describe, scale, settings_of
-from spucc.ir.show import names_of, si
-from spucc.readback import Affine, Majority, ReadBack
-from spucc.stages import Configuration, Job, Program, Quantized, Step
+from spucc.explain_job import (
+    MOST,
+    WIDTH,
+    block,
+    carried,
+    configuration,
+    errors,
+    formula,
+    inputs_of,
+    readout,
+)
+from spucc.ir.facts import describe, settings_of
+from spucc.ir.show import names_of
+from spucc.readback import Affine, Majority
+from spucc.stages import Job, Program, Step
 
 _INDEXED = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\[\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\])?\s*", re.ASCII)
-
-# Divergences below it are what double precision leaves.
-_ROUNDING = 1e-14
-
-# Neighbours, couplers and cells that are listed before the rest is only counted.
-_MOST = 12
 
 
 def explain_variable(program: Program, name: str) -> str:
@@ -38,19 +42,20 @@ def explain_variable(program: Program, name: str) -> str:
     coordinate = _coordinate(program.source, name)
     label = program.source.label(coordinate)
     rows = [label, ""]
-    rows += _block("source", _source(program, coordinate))
-    rows += _block("model", _couplings(program.source, coordinate))
+    rows += block("source", _source(program, coordinate))
+    rows += block("model", _couplings(program.source, coordinate))
     at: np.ndarray = np.array([coordinate])
-    for step in program.steps:
-        rows += _block(step.name, _through(step, at))
-        at = _inputs(step.readback, at)
+    passes, at = _passes(program.steps, at)
+    rows += passes
     jobs = [(job, np.flatnonzero(np.isin(job.coordinates, at))) for job in program.jobs]
     jobs = [(job, inside) for job, inside in jobs if inside.size]
     if not jobs:
-        rows += _block("value", [_fixed(program, coordinate)])
+        rows += block("value", [_fixed(program, coordinate)])
     for job, inside in jobs:
         rows += _of_job(program, job, inside)
-    return "\n".join(rows).rstrip()
+    if jobs:
+        rows += ["", f"{'':<{WIDTH}}y: the coordinates that a pass leaves; v: the device's cells"]
+    return "\n".join(rows)
 
 
 def explain_coupler(program: Program, i: int, j: int) -> str:
@@ -72,7 +77,7 @@ def explain_coupler(program: Program, i: int, j: int) -> str:
     rows = [f"coupler {i}–{j} of {device.name}", ""]
     used = False
     for job in program.jobs:
-        codes = _codes(job)
+        codes = configuration(job).codes
         at = {int(c): k for k, c in enumerate(codes.cell) if c in (i, j)}
         if len(at) < 2:
             continue
@@ -83,7 +88,7 @@ def explain_coupler(program: Program, i: int, j: int) -> str:
             rows += _of_coupler(program, job, int(hit[0]))
         else:
             names = names_of(codes, job.target)
-            rows += _block(f"job {job.name}", [f"joins {names[p]} and {names[q]}, and is switched off"])
+            rows += block(f"job {job.name}", [f"joins {names[p]} and {names[q]}, and is switched off"])
     if not used:
         rows.append("no job of this program uses both cells: the coupler is idle")
     return "\n".join(rows).rstrip()
@@ -123,21 +128,10 @@ def _entries(variable: Variable) -> str:
 
 def _near_couplers(program: Program, i: int, j: int) -> str:
     edges = program.device.topology.edges
-    of_cell = edges[(edges == i).any(axis=1)][:_MOST]
+    of_cell = edges[(edges == i).any(axis=1)][:MOST]
     if not len(of_cell):
         return "`spucc targets` shows the device's couplers"
     return f"cell {i} has " + ", ".join(f"{a},{b}" for a, b in of_cell.tolist())
-
-
-_WIDTH = 12
-
-
-def _block(title: str, lines: Iterable[str]) -> list[str]:
-    """A paragraph with its title to the left of the first line, or above it when it is long."""
-    lines = list(lines)
-    if lines and len(title) >= _WIDTH:
-        return [title, *(" " * _WIDTH + line for line in lines)]
-    return [f"{title if k == 0 else '':<{_WIDTH}}{line}" for k, line in enumerate(lines)]
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -154,10 +148,10 @@ def _source(program: Program, coordinate: int) -> Iterator[str]:
     if variable.span is not None:
         found.pop((variable.span.file, variable.span.line), None)
     spans = list(found.values())
-    for span in spans[:_MOST]:
+    for span in spans[:MOST]:
         yield _quoted(span, texts)
-    if len(spans) > _MOST:
-        yield f"… and {len(spans) - _MOST} more statements"
+    if len(spans) > MOST:
+        yield f"… and {len(spans) - MOST} more statements"
 
 
 def _quoted(span: Span, texts: dict[str, str]) -> str:
@@ -177,13 +171,13 @@ def _couplings(energy: Energy, k: int) -> Iterator[str]:
         yield f"observed at {energy.observed.value[observed[0]]:.6g}"
     others = [(int(c), float(v)) for c, v in zip(row.indices, row.data) if c != k and v != 0]
     others.sort(key=lambda e: -abs(e[1]))
-    listed = [f"{energy.label(c)} {v:+.4g}" for c, v in others[:_MOST]]
+    listed = [f"{energy.label(c)} {v:+.4g}" for c, v in others[:MOST]]
     if listed:
-        more = f" and {len(others) - _MOST} more" if len(others) > _MOST else ""
+        more = f" and {len(others) - MOST} more" if len(others) > MOST else ""
         yield f"interacts with {', '.join(listed)}{more}"
     high = sum(int((t.index == k).any(axis=1).sum()) for t in energy.higher)
     if high:
-        yield f"stands in {high} terms of degree 3 or more"
+        yield f"stands in {high} term{'s' if high > 1 else ''} of degree 3 or more"
 
 
 def _fixed(program: Program, coordinate: int) -> str:
@@ -197,218 +191,88 @@ def _fixed(program: Program, coordinate: int) -> str:
 # --- the passes -----------------------------------------------------------------------------------------------------
 
 
-def _rows(back: ReadBack | None, at: np.ndarray) -> sparse.csr_array | None:
-    return (
-        sparse.csr_array(back.matrix[at])
-        if isinstance(back, Affine) and back.n_out > at.max(initial=-1)
-        else None
-    )
+def _passes(steps: Iterable[Step], at: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """What passes did to coordinates `at`, those that left them alone in one line, and what they are made of after them."""
+    rows: list[str] = []
+    idle: list[str] = []
 
+    def rest() -> list[str]:
+        found = block("unchanged", [f"by {', '.join(idle)}"]) if idle else []
+        idle.clear()
+        return found
 
-def _inputs(back: ReadBack | None, at: np.ndarray) -> np.ndarray:
-    """The coordinates of a read-back's input that its outputs `at` are made of."""
-    rows = _rows(back, at)
-    if rows is not None:
-        return np.unique(rows.indices[rows.data != 0])
-    if isinstance(back, Majority):
-        return np.flatnonzero(np.isin(back.chain, at))
-    return at
+    for step in steps:
+        lines = list(_through(step, at))
+        if lines:
+            rows += [*rest(), *block(step.name, lines)]
+        else:
+            idle.append(step.name)
+        at = inputs_of(step.readback, at)
+    return rows + rest(), at
 
 
 def _through(step: Step, at: np.ndarray) -> Iterator[str]:
-    """What a pass did to the coordinates `at` of its input; y are those of its output."""
+    """What a pass did to the coordinates `at` of its input; y are those of its output. Nothing where it left them alone."""
     back = step.readback
-    rows = _rows(back, at)
-    if rows is not None and isinstance(back, Affine):
-        for k, target in enumerate(at.tolist()[:_MOST]):
-            made = _sum(rows[[k]], float(back.offset[target]))
-            yield (
-                "unchanged"
-                if made == f"y{target}"
-                else (f"[{target}] = {made}" if at.size > 1 else f"= {made}")
-            )
+    if isinstance(back, Affine) and back.n_out > at.max(initial=-1):
+        made = {
+            k: formula(sparse.csr_array(back.matrix[[k]]), float(back.offset[k])) for k in at.tolist()[:MOST]
+        }
+        if any(text != f"y{k}" for k, text in made.items()):
+            yield from (f"y{k} ← {text}" if at.size > 1 else f"= {text}" for k, text in made.items())
+    elif isinstance(back, Majority):
+        held = {k: np.flatnonzero(back.chain == k).tolist() for k in at.tolist()[:MOST]}
+        for k, cells in held.items():
+            if cells != [k]:
+                made_of = ", ".join(f"y{c}" for c in cells[:MOST]) + (" …" if len(cells) > MOST else "")
+                text = made_of if len(cells) == 1 else f"majority of {made_of}"
+                yield f"y{k} ← {text}" if at.size > 1 else f"= {text}"
     elif back is not None:
         yield describe(back)
     yield from step.notes
-    if back is None and not step.notes:
-        yield "unchanged"
-
-
-def _sum(row: sparse.csr_array, offset: float, names: Sequence[str] | None = None) -> str:
-    """A row of a read-back as a formula: `0.9 y3 + 0.5`."""
-    entries = list(zip(row.indices.tolist(), row.data.tolist()))
-    terms = []
-    for c, v in entries[:_MOST]:
-        name = names[c] if names is not None else f"y{c}"
-        terms.append(name if v == 1.0 else f"{v:.6g} {name}")
-    if len(entries) > _MOST:
-        terms.append(f"{len(entries) - _MOST} more")
-    if offset or not terms:
-        terms.append(f"{offset:.6g}")
-    return " + ".join(terms).replace("+ -", "- ")
 
 
 # --- the job --------------------------------------------------------------------------------------------------------
 
 
-def _codes(job: Job) -> Quantized:
-    value = job.value
-    assert isinstance(value, Configuration), "the jobs of a program are configurations"
-    return value.codes
-
-
 def _of_job(program: Program, job: Job, inside: np.ndarray) -> Iterator[str]:
-    """Cells, couplers, read-out and errors of coordinates `inside` of a job."""
-    codes, labels = _codes(job), [job.target.label(int(k)) for k in inside[:_MOST]]
-    yield from _block(
-        f"job {job.name}", [f"coordinate {', '.join(map(str, inside[:_MOST].tolist()))} of {job.target.n}"]
-    )
-    at: np.ndarray = inside
-    for step in job.steps:
-        yield from _block(step.name, (_through(step, at)))
-        at = _inputs(step.readback, at)
-    cells = np.flatnonzero(np.isin(codes.coordinate, inside))
-    if not cells.size:
-        cells = at[at < codes.n]
-    yield from _block("cells", (_cells(program, job, cells)))
-    yield from _block("couplers", (_couplers(program, job, cells)))
-    yield from _block("read-out", (_readout(job, inside, labels)))
-    yield from _block("schedule", (_schedule(job)))
-    yield from _block("errors", (_errors(program, job, inside)))
-
-
-def _cells(program: Program, job: Job, cells: np.ndarray) -> Iterator[str]:
-    codes = _codes(job)
-    own, _ = settings_of(codes, program.device)
-    names = names_of(codes, job.target)
-    for p in cells.tolist()[:_MOST]:
-        chain = int((codes.chain == codes.chain[p]).sum())
-        held = f", one of a chain of {chain}" if chain > 1 else ""
-        yield f"{names[p]} on cell {codes.cell[p]}: ground {own[p]}{held}"
-    if cells.size > _MOST:
-        yield f"… and {cells.size - _MOST} more cells"
-    if cells.size:
-        yield f"scale {scale(codes.family, float(codes.scale[0]))}"
-
-
-def _couplers(program: Program, job: Job, cells: np.ndarray) -> Iterator[str]:
-    codes = _codes(job)
-    _, between = settings_of(codes, program.device)
-    names = names_of(codes, job.target)
-    touching = np.flatnonzero(np.isin(codes.edges, cells).any(axis=1))
-    strength = np.abs(codes.coupling[0])[touching]
-    for e in touching[np.argsort(-strength, kind="stable")].tolist()[:_MOST]:
-        p, q = codes.edges[e].tolist()
-        inner = " (holds a chain together)" if codes.chain[p] == codes.chain[q] else ""
-        yield f"{codes.cell[p]}–{codes.cell[q]}: {between[e]}, {names[p]} to {names[q]}{inner}"
-    if touching.size > _MOST:
-        yield f"… and {touching.size - _MOST} more couplers"
-
-
-def _readout(job: Job, inside: np.ndarray, labels: Sequence[str]) -> Iterator[str]:
-    """The formula from cells to the coordinates, or what else happens on the way."""
-    value = job.value
-    assert isinstance(value, Configuration)
-    codes = value.codes
-    cells = [f"v{c}" for c in codes.cell.tolist()]
-    for back in value.readback:
-        if not isinstance(back, Affine):
-            yield describe(back)
-    if len(value.readback) == 1 and isinstance(value.readback[0], Affine):
-        for m in range(min(codes.members, 2)):
-            whole = value.readback[0].after(codes.readback[m])
-            mark = f" (member {m} of {codes.members})" if codes.members > 1 else ""
-            for k, label in zip(inside.tolist(), labels):
-                yield f"{label} = {_sum(whole.matrix[[k]], float(whole.offset[k]), cells)}{mark}"
-
-
-def _schedule(job: Job) -> Iterator[str]:
-    value = job.value
-    assert isinstance(value, Configuration)
-    s = value.schedule
-    yield (
-        f"settle {si(s.settle, 's')}, a draw every {si(s.interval, 's')}, {s.draws} draws of {s.chains} chains, "
-        f"{s.ess_per_draw:.3g} effective a draw"
-    )
-
-
-def _errors(program: Program, job: Job, inside: np.ndarray) -> Iterator[str]:
-    """The job's ledger by pass, and the variable's own error where exact moments can be had."""
-    before = 0.0
-    for entry in program.ledger:
-        if entry.job != job.name or entry.basis == "none":
-            continue
-        if abs(entry.kl_forward - before) > _ROUNDING:
-            yield (
-                f"{entry.name}: KL of the job {before:.3g} → {entry.kl_forward:.3g} nats a variable, "
-                f"worst sd {100 * entry.sd_error:.2g} %, worst mean {entry.mean_error:.2g} sd"
-            )
-        before = entry.kl_forward
-    yield from _own_errors(program, job, inside)
-
-
-def _own_errors(program: Program, job: Job, inside: np.ndarray) -> Iterator[str]:
-    gaussian = job.target.is_gaussian and _codes(job).domain == "real"
-    if not gaussian or job.target.n > DENSE_LIMIT:
-        return
-    try:
-        precision = job.target.quadratic.toarray() / job.target.temperature
-        cov = linalg.inv(precision)
-        mean = cov @ (-job.target.linear / job.target.temperature)
-        realised_mean, realised_cov = realised_law(job, program.device)
-    except (linalg.LinAlgError, np.linalg.LinAlgError):
-        return
-    if not (np.diagonal(cov) > 0).all() or not (np.diagonal(realised_cov) > 0).all():
-        return
-    for k in inside.tolist()[:_MOST]:
-        sd, got = float(np.sqrt(cov[k, k])), float(np.sqrt(realised_cov[k, k]))
-        shift = (float(realised_mean[k]) - float(mean[k])) / sd
-        ratio = (got / sd) ** 2
-        own = 0.5 * (1 / ratio - 1 + np.log(ratio) + shift**2 / ratio)
-        correlation = np.abs(
-            realised_cov[k] / (got * np.sqrt(np.diagonal(realised_cov)))
-            - cov[k] / (sd * np.sqrt(np.diagonal(cov)))
-        )
-        worst = int(np.argmax(correlation))
-        yield (
-            f"{job.target.label(k)} alone: sd {sd:.6g} asked, {got:.6g} made ({100 * (got / sd - 1):+.2g} %); mean "
-            f"{mean[k]:.6g} asked, {realised_mean[k]:.6g} made ({shift:+.2g} sd); KL of its marginal {max(own, 0.0):.2g} nats"
-        )
-        if correlation[worst] > 0:
-            yield f"worst correlation: with {job.target.label(worst)}, off by {correlation[worst]:.2g}"
+    """A job's passes, and what carries coordinates `inside` of it."""
+    listed = ", ".join(map(str, inside[:MOST].tolist()))
+    yield from block(f"job {job.name}", [f"coordinate {listed} of {job.target.n}"])
+    rows, read = _passes(job.steps, inside)
+    yield from rows
+    yield from carried(program, job, inside, read)
 
 
 def _of_coupler(program: Program, job: Job, edge: int) -> Iterator[str]:
     """One coupler of a job, backwards to the lines of the model."""
-    codes = _codes(job)
+    codes = configuration(job).codes
     p, q = codes.edges[edge].tolist()
-    _, between = settings_of(codes, program.device)
+    _, between = settings_of(codes, program.device_of(job))
     names = names_of(codes, job.target)
-    yield from _block(
+    yield from block(
         f"job {job.name}", [f"joins {names[p]} (cell {codes.cell[p]}) and {names[q]} (cell {codes.cell[q]})"]
     )
-    yield from _block("setting", [between[edge]])
+    yield from block("setting", [between[edge]])
     if codes.chain[p] == codes.chain[q]:
-        yield from _block("purpose", ["holds a chain together: both cells stand for the same variable"])
+        yield from block("purpose", ["holds a chain together: both cells stand for the same variable"])
         return
     a, b = int(codes.coordinate[p]), int(codes.coordinate[q])
     if a < 0 or b < 0:
-        yield from _block(
+        yield from block(
             "purpose", ["joins a cell that stands for no variable of its own (a border or an auxiliary cell)"]
         )
         return
     if a == b:
-        yield from _block("purpose", ["joins the two halves of a double cover"])
+        yield from block("purpose", ["joins the two halves of a double cover"])
         return
     entry = float(job.target.quadratic.tocsr()[a, b])
-    yield from _block("model", [f"{job.target.label(a)} {job.target.label(b)}: {entry:.6g} in the energy"])
+    yield from block("model", [f"{job.target.label(a)} {job.target.label(b)}: {entry:.6g} in the energy"])
     origins = [o for o in job.target.origins if np.isin([a, b], o.coordinates).all()]
     texts = dict(program.provenance.sources)
     lines = [_quoted(o.span, texts) for o in sorted(origins, key=lambda o: (o.coordinates.size, o.span))]
     if entry == 0.0:
         lines.append("the model does not ask for it: the board cannot switch it off, or a pass made it")
-    yield from _block("source", lines[:_MOST])
-    yield from _block(
-        "read-out", (_readout(job, np.array([a, b]), [job.target.label(a), job.target.label(b)]))
-    )
-    yield from _block("errors", (_errors(program, job, np.array([a, b]))))
+    yield from block("source", lines[:MOST])
+    yield from block("read-out", (readout(job, np.array([a, b]), [job.target.label(a), job.target.label(b)])))
+    yield from block("errors", (errors(program, job, np.array([a, b]))))

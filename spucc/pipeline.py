@@ -132,11 +132,12 @@ def print_pass(step: Pass) -> str:
         value = getattr(step, f.name)
         default = f.default if f.default is not MISSING else None
         if value != default:
-            parts.append(f"{f.name.replace('_', '-')}={_print_value(value)}")
+            parts.append(f"{f.name.replace('_', '-')}={print_value(value)}")
     return step.name + (f"{{{' '.join(parts)}}}" if parts else "")
 
 
-def _print_value(value: Any) -> str:
+def print_value(value: Any) -> str:
+    """An option's value as it stands in a pipeline."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

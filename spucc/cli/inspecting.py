@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from spucc.cli.compiling import PRINTED, ledger_table
+from spucc.cli.compiling import PRINTED
+from spucc.cli.ledger import ledger_table
 from spucc.diagnostics import fail
 from spucc.results import columns
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from spucc.pipeline import Pass
 
 
 @click.command()
@@ -28,24 +34,43 @@ def targets() -> None:
 @click.command()
 @click.option("--target", "-t", default=None, help="Show this device's default pipeline only.")
 def passes(target: str | None) -> None:
-    """List the passes, their options and the default pipelines."""
-    from dataclasses import fields
-
+    """List the passes, their options and the default pipelines; of a target, why each pass stands where it does."""
     from spucc.passes import PIPELINES, registry
 
     if target is not None:
         from spucc.devices import load_device
         from spucc.driver import default_passes
+        from spucc.pipeline import parse_passes
 
-        click.echo(default_passes(load_device(target)))
+        pipeline = default_passes(load_device(target))
+        click.echo(pipeline + "\n")
+        steps = parse_passes(pipeline, registry())
+        width = max(len(step.name) for step in steps)
+        for step in steps:
+            click.echo(f"{step.name:<{width}}  {step.takes} → {step.gives}: {step.why}")
         return
     for name, thunk in registry().items():
         kind = thunk()
         click.echo(f"{name}: {kind.takes} → {kind.gives}")
         if kind.why:
             click.echo(f"    {kind.why}")
-        for f in fields(kind):
-            click.echo(f"    {f.name.replace('_', '-')}={f.default!r}  ({f.type})")
-    click.echo("\ndefault pipelines")
+        for option in _options(kind):
+            click.echo(f"    {option}")
+    click.echo("\ndefault pipelines (`spucc passes -t DEVICE` says why each pass stands where it does)")
     for family, text in PIPELINES.items():
         click.echo(f"  {family}: {text}")
+
+
+def _options(kind: type[Pass]) -> Iterator[str]:
+    """The options of a pass as they are written in a pipeline, with their defaults and types."""
+    from dataclasses import fields
+    from typing import get_type_hints
+
+    from spucc.pipeline import print_value
+
+    hints = get_type_hints(kind)
+    for f in fields(kind):
+        hint = hints[f.name]
+        type_ = hint.__name__ if isinstance(hint, type) else str(hint)
+        type_ = type_.replace("tuple[str, ...]", "words joined by +").replace(" | None", " or None")
+        yield f"{f.name.replace('_', '-')}={print_value(f.default)}  ({type_})"

@@ -49,7 +49,7 @@ class Field:
     key: str = ""
     absent: Callable[[Any], bool] | None = None
     """Whether a value is as good as the default (for values that `==` does not compare)."""
-    remark: Callable[[Any], str] | None = None
+    remark: Callable[[Writer, Any], str] | None = None
     """What the comment at the end of the line says."""
 
     @property
@@ -63,7 +63,7 @@ class Field:
             if gone:
                 return
         self.codec.write(out, self.key or self.name, value)
-        if self.remark and (text := self.remark(value)):
+        if self.remark and (text := self.remark(out, value)):
             out.lines[-1] += f"   # {text}"
 
     def read_into(self, src: Reader, got: dict[str, Any]) -> None:

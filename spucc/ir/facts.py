@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spucc.device import Bank, Device, Family
-from spucc.energy import Energy
+from spucc.energy import Domain, Energy
 from spucc.fidelity import decode
 from spucc.ir.show import bits, names_of, si
 from spucc.readback import Affine, HostLoop, ReadBack
@@ -47,12 +47,19 @@ def scale(family: Family, value: float) -> str:
 def _schedule(value: Configuration) -> Facts:
     s = value.schedule
     return {
-        "settle": si(s.settle, "s"),
-        "interval": si(s.interval, "s"),
+        "settle": duration(s.settle, value.codes.family),
+        "interval": duration(s.interval, value.codes.family),
         "draws": f"{s.draws} x {s.chains} chains",
         "effective draws": f"{s.ess_per_draw:.3g} a draw",
         "host operations": f"{s.host_operations:g} a draw",
     }
+
+
+def duration(time: float, family: Family) -> str:
+    """A time of a schedule, which on families without a clock is counted in sweeps."""
+    if family is Family.IDEAL:
+        return "at once"
+    return si(time, "s") if family in (Family.CAPACITIVE, Family.RESISTIVE) else f"{time:g} sweeps"
 
 
 def _entries(value: Any, energy: Energy, device: Device) -> Facts:
@@ -80,28 +87,54 @@ def _named(value: Any, names: list[str], device: Device) -> Iterator[tuple[str, 
         yield f"{names[p]} {names[q]}", setting
 
 
-def settings_of(value: Placed | Quantized, device: Device) -> tuple[list[str], list[str]]:
-    """What each cell and each coupler is set to: a value with its unit, or the first member's code, bits and value."""
+def settings_of(value: Placed | Quantized, device: Device, member: int = 0) -> tuple[list[str], list[str]]:
+    """What each cell and each coupler is set to, in every bank that says something of it: values with their units, or one
+    member's codes, bits and values."""
     spec = device.spec
-    if isinstance(value, Placed):
-        unit = "1" if value.dimensionless else spec.ground.unit
-        own = [si(v, unit) for v in value.ground.tolist()]
-        return own, [si(v, unit if unit == "1" else spec.coupling.unit) for v in value.coupling.tolist()]
-    ground, coupling = decode(value, 0, device)
-    return _coded(value.ground, ground, spec.ground), _coded(value.coupling, coupling, spec.coupling)
+    codes = isinstance(value, Quantized)
+    if isinstance(value, Quantized):
+        ground, coupling = decode(value, member, device)
+    else:
+        ground, coupling = value.ground, value.coupling
+    parts: list[list[str]] = []
+    for name, bank in (("ground", spec.ground), ("quartic", spec.quartic), ("bias", spec.bias)):
+        set_to = getattr(value, name)
+        if (
+            set_to is None
+            or (name == "bias" and not set_to.any())
+            or (name == "ground" and _fieldless(value))
+        ):
+            continue
+        bank = bank or Bank()
+        row = set_to[member] if codes else set_to
+        nominal = ground if name == "ground" else bank.decode(row) if codes else row
+        parts.append([f"{name} {word}" for word in _words(value, set_to, nominal, bank, member)])
+    own = [", ".join(words) for words in zip(*parts)] if parts else [""] * value.n
+    if _fieldless(value) and not parts:
+        own = ["no bias"] * value.n
+    return own, _words(value, value.coupling, coupling, spec.coupling, member)
 
 
-def _coded(codes: np.ndarray, values: np.ndarray, bank: Bank) -> list[str]:
-    """`31 = 0001_1111 = 310 pF`, with how many members differ; on a continuous bank the value alone."""
-    if bank.continuous or not np.issubdtype(codes.dtype, np.integer):
-        return [si(v, bank.unit) for v in values.tolist()]
+def _fieldless(value: Placed | Quantized) -> bool:
+    """Whether cells have no term of their own but the bias, as spins have."""
+    return value.domain is not Domain.REAL
+
+
+def _words(
+    value: Placed | Quantized, set_to: np.ndarray, nominal: np.ndarray, bank: Bank, member: int
+) -> list[str]:
+    """`31 = 0001_1111 = 310 pF`, with how far members differ; on a continuous bank, and before there are codes, the value
+    alone."""
+    unit = "1" if isinstance(value, Placed) and value.dimensionless else bank.unit
+    if isinstance(value, Placed) or bank.continuous or not np.issubdtype(set_to.dtype, np.integer):
+        return [si(v, unit) for v in (nominal + 0.0).tolist()]
     words = [
-        f"{c} = {bits(c, bank)} = {si(v, bank.unit)}" for c, v in zip(codes[0].tolist(), values.tolist())
+        f"{c} = {bits(c, bank)} = {si(v, unit)}" for c, v in zip(set_to[member].tolist(), nominal.tolist())
     ]
-    if len(codes) > 1:
-        low, high = codes.min(axis=0).tolist(), codes.max(axis=0).tolist()
+    if len(set_to) > 1:
+        low, high = set_to.min(axis=0).tolist(), set_to.max(axis=0).tolist()
         words = [
-            w + (f" ({a} … {b} in {len(codes)} members)" if a < b else "")
+            w + (f" ({a} … {b} in {len(set_to)} members)" if a < b else "")
             for w, a, b in zip(words, low, high)
         ]
     return words

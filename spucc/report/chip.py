@@ -70,11 +70,12 @@ def board_of(device: Device, job: Job, error: FloatArray | None = None, width: f
     place, pitch, height = _fit(places, width, device.topology.kind)
     ground, coupling = decode(codes, 0, device)
     own, between = settings_of(codes, device)
-    if device.family.springs:
-        own = [f"ground {text}" for text in own]
-    biased = device.family in (Family.PBIT, Family.LANGEVIN)
-    if biased:
-        own, ground = _with_bias(own, codes, device)
+    if device.family in (Family.PBIT, Family.LANGEVIN):
+        # These cells are told apart by their bias.
+        bias = codes.bias[0]
+        ground = (
+            np.asarray(bias, dtype=np.float64) if device.spec.bias is None else device.spec.bias.decode(bias)
+        )
     spread = np.abs(coupling).max(initial=0.0)
     chain = codes.chain
     inner = chain[codes.edges[:, 0]] == chain[codes.edges[:, 1]]
@@ -108,19 +109,6 @@ def board_of(device: Device, job: Job, error: FloatArray | None = None, width: f
 def _free(codes: Quantized) -> FloatArray:
     """Places for the cells of a device that has none of its own: as the couplings ask."""
     return layout(codes.n, codes.edges) if codes.n <= LARGEST else lattice(codes.n)
-
-
-def _with_bias(own: list[str], codes: Quantized, device: Device) -> tuple[list[str], FloatArray]:
-    """Settings and values of cells that are told apart by their bias, as spins are."""
-    bank = device.spec.bias
-    value = np.asarray(codes.bias[0], dtype=np.float64) if bank is None else bank.decode(codes.bias[0])
-    words = [
-        f"bias {c:.4g}" if c == v else f"bias {c} = {v:.4g}"
-        for c, v in zip((codes.bias[0] + 0).tolist(), value.tolist())
-    ]
-    if device.family is Family.PBIT:
-        return words, value
-    return [f"{a}, {b}" for a, b in zip(own, words)], value
 
 
 def _share(values: FloatArray) -> FloatArray:

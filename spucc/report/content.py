@@ -10,20 +10,12 @@ import numpy as np
 from spucc.arrays import FloatArray
 from spucc.device import Family
 from spucc.energy import Energy
-from spucc.ir.facts import describe, scale
+from spucc.ir.facts import describe, duration, scale
 from spucc.ir.show import cell_names, si
+from spucc.moments import DENSE, Moments, moments_of, target_moments
 from spucc.report.album import Album
 from spucc.report.chip import Board, board_of, codes_of
-from spucc.report.matrices import (
-    DENSE,
-    Moments,
-    Shelf,
-    cells_matrix,
-    errors,
-    moments_of,
-    names_of_blocks,
-    target_moments,
-)
+from spucc.report.matrices import Shelf, cells_matrix, errors, names_of_blocks
 from spucc.stages import Configuration, Job, LedgerEntry, Program, Step, source_maps
 
 MOST_JOBS = 12
@@ -187,7 +179,13 @@ def _laws(program: Program, view: JobView, at: Job, shelf: Shelf) -> dict[str, A
     asked = view.asked
     if asked is None:
         return {}
-    made = asked if at.value is at.target else view.made if at is view.job else moments_of(at, program.device_of(at))
+    made = (
+        asked
+        if at.value is at.target
+        else view.made
+        if at is view.job
+        else moments_of(at, program.device_of(at))
+    )
     if made is None:
         return {}
     out: dict[str, Any] = {"mean": _list(made.mean), "sd": _list(made.sd)}
@@ -330,17 +328,11 @@ def schedule_facts(content: Content, job: Job) -> list[Fact]:
     if not isinstance(value, Configuration):
         return [("schedule", "none yet: the job is not compiled to the end")]
     s, codes = value.schedule, value.codes
-    clock = spec.family in (Family.CAPACITIVE, Family.RESISTIVE, Family.LANGEVIN)
-
-    def when(t: float) -> str:
-        if spec.family is Family.IDEAL:
-            return "at once"
-        return si(t, "s") if clock else f"{t:g} sweeps"
-
+    clock = spec.family in (Family.CAPACITIVE, Family.RESISTIVE)
     draws = s.draws * s.chains
     facts = [
-        ("settle", when(s.settle)),
-        ("a draw every", when(s.interval)),
+        ("settle", duration(s.settle, spec.family)),
+        ("a draw every", duration(s.interval, spec.family)),
         ("draws", f"{s.draws:,} × {s.chains} chains = {draws:,}"),
         ("effective", f"{s.ess_per_draw:.3g} a draw, {s.ess_per_draw * draws:,.0f} in all"),
     ]

@@ -31,8 +31,8 @@ def test_each_pass_says_what_it_did() -> None:
     assert "+ realise: read back 3 → 3 scaled, shifted" in said[1] and "balanced as it is" in said[1]
     assert "x[0] x[1]" in said[1] and "-0.5" in said[1] and "-0.4" in said[1]
     assert "lost by job all up to realise: KL 0 nats" in said[1]
-    assert "+ place{seed=1}" in said[2] and "cell 0: 1.2 nF" in said[2] and "800 pF" in said[2]
-    assert "cell 1: 31 = 0001_1111 = 310 pF" in said[3] and "(bound)   (before: KL 0" in said[3]
+    assert "+ place{seed=1}" in said[2] and "cell 0: ground 1.2 nF" in said[2] and "800 pF" in said[2]
+    assert "cell 1: ground 31 = 0001_1111 = 310 pF" in said[3] and "(bound)   (before: KL 0" in said[3]
     assert "settle" in said[4] and "100 µs" in said[4]
 
 

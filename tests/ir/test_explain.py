@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from spucc.diagnostics import SpuccError
+from spucc.driver import compile_program
 from spucc.explain import explain_coupler, explain_variable
 from spucc.stages import Program
 
@@ -48,7 +50,7 @@ def test_its_part_of_the_errors() -> None:
     made = np.sqrt(np.linalg.inv(c / 2.003e-9)[1, 1]) * 0.99 * 0.8
     assert f"sd {asked:.6g} asked, {made:.6g} made" in text
     assert f"mean 0 asked, 0.5 made ({0.5 / asked:+.2g} sd)" in text
-    assert "quantize: KL of the job 0 → 3.2e-06 nats a variable, worst sd 0.12 %" in text
+    assert "quantize: KL of the job 0 → 3.2e-06 nats a variable (bound), worst sd 0.12 %" in text
 
 
 @pytest.mark.parametrize("name", ["x[-1]", " x [ 2 ] "])
@@ -104,3 +106,55 @@ def test_chains_covers_and_loops() -> None:
     assert "observed at 1.5: no cell carries it" in explain_variable(empty, "W[0, 1]")
     assert "stands in 3 terms of degree 3 or more" not in explain_variable(empty, "W[0, 1]")
     assert "stands in 2 terms of degree 3 or more" in explain_variable(empty, "mu")
+
+
+def compiled(text: str, target: str, **options: object) -> Program:
+    return compile_program(text, target=target, **options)  # type: ignore[arg-type]
+
+
+def test_spins_with_chains_and_an_auxiliary_one() -> None:
+    """Probabilities are those of the enumeration of the model; settings are biases, times are sweeps."""
+    text = explain_variable(
+        compiled(
+            "var s: spin[4]\nenergy -0.8*s[0]*s[1] + 0.3*s[1]*s[2]*s[3] - 0.2*s[0]\nquery m = mean(s)\n",
+            "pbit-grid",
+        ),
+        "s[1]",
+    )
+    states = np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1).T
+    energy = (
+        -0.8 * states[:, 0] * states[:, 1]
+        + 0.3 * states[:, 1] * states[:, 2] * states[:, 3]
+        - 0.2 * states[:, 0]
+    )
+    weight = np.exp(-energy)
+    up = weight[states[:, 1] == 1].sum() / weight.sum()
+    assert f"s[1] alone: probability of its upper value {up:.6g} asked" in section(text, "errors")
+    assert "sweeps" in section(text, "schedule") and " s," not in section(text, "schedule")
+    assert "bias" in section(text, "cells") or "no bias" in section(text, "cells")
+    assert "ground" not in section(text, "cells")
+    assert "stands in 1 term of degree 3" in text
+    assert section(text, "read-out").startswith("s[1] = ")
+
+
+def test_cells_that_only_the_read_out_needs_are_listed() -> None:
+    """A dense model on a king's graph needs a way that mixes cells: each of them is named."""
+    x = np.random.default_rng(1).normal(size=(12, 6))
+    program = compile_program(
+        "data Q: real[6, 6]\nvar x: real[6]\nx ~ multi_normal_prec(0, Q)\nquery d = sample(x)\n",
+        target="king-8x8", data={"Q": x.T @ x / 6},
+    )  # fmt: skip
+    text = explain_variable(program, "x[2]")
+    read = set(re.findall(r"v(\d+)", section(text, "read-out")))
+    assert len(read) > 1, "the model was to need a read-out that mixes cells"
+    assert read == set(re.findall(r"on cell (\d+):", section(text, "cells")))
+
+
+def test_passes_that_left_a_variable_alone_share_a_line() -> None:
+    text = explain_variable(compiled("var x: real ~ normal(1, 2)\n", "ideal"), "x")
+    assert [row for row in text.split("\n") if "unchanged" in row] == [
+        "unchanged   by condition, reduce, split",
+        "unchanged   by place, quantize, lower",
+    ]
+    assert "sd 2 asked, 2 made (0 %); mean 1 asked, 1 made (0 sd); KL of its marginal 0 nats" in text
+    assert "worst correlation" not in text, "of one variable there is none"
