@@ -51,6 +51,7 @@ class Divergence:
     mean_error: float
     correlation_error: float
     basis: str = "exact"
+    note: str = ""
 
 
 def gaussian_divergence(
@@ -208,15 +209,16 @@ class Fidelity(Observer):
             figures.mean_error,
             figures.correlation_error,
             figures.basis,
+            figures.note,
         )
 
 
 def _reason(job: Job) -> str:
     """Why nothing is said of a job."""
     if job.target.higher and not any(d.size for d in job.target.domains[1:]):
-        return "coupled quartic units have no closed law, and rounding changed theirs"
+        return "rounding took the law of the units too far away, or there are too many of them"
     if not job.target.domains[0].size:
-        return "the lattice is too wide to draw from exactly"
+        return "rounded products of many spins, or more cells than can be sampled while compiling"
     return "no exact law"
 
 
@@ -230,11 +232,25 @@ def divergence(job: Job, device: Device) -> Divergence | None:
         if figures is not None:
             return Divergence(*figures)
         sampled = sampled_figures(job, device)
-        return None if sampled is None else Divergence(NAN, NAN, *sampled, "estimate")
+        if sampled is None:
+            return None
+        return Divergence(
+            sampled.kl_forward,
+            sampled.kl_reverse,
+            sampled.sd_error,
+            sampled.mean_error,
+            sampled.correlation_error,
+            "estimate",
+            sampled.note,
+        )
     if job.target.higher and not any(d.size for d in job.target.domains[1:]):
-        from spucc.langevin_fidelity import same_units
+        from spucc.langevin_fidelity import figures as langevin_figures
 
-        return Divergence(0.0, 0.0, 0.0, 0.0, 0.0) if same_units(job, device) else None
+        found = langevin_figures(job, device)
+        if found is None:
+            return None
+        f, basis = found
+        return Divergence(f.kl_forward, f.kl_reverse, f.sd_error, f.mean_error, f.correlation_error, basis)
     if not job.target.is_gaussian or getattr(job.value, "domain", Domain.REAL) is not Domain.REAL:
         return None
     if job.target.n > DENSE_LIMIT:

@@ -14,6 +14,9 @@ from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Job, Placed, Stage
 
+Kind = tuple[str, FloatArray, Bank, int]
+"""What a kind of value is called, its values, its bank, and the power of the scale that it goes with."""
+
 
 @dataclass(frozen=True)
 class FitLangevin(JobPass):
@@ -71,9 +74,8 @@ def scale(placed: Placed, device: Device, kt: float, job: Job) -> float:
 
 def banks(
     device: Device, ground: FloatArray, coupling: FloatArray, bias: FloatArray, quartic: FloatArray
-) -> list[tuple[str, FloatArray, Bank, int]]:
-    """(what, values, bank, power of the scale) of the four kinds of value. An absent bank holds nothing but
-    0."""
+) -> list[Kind]:
+    """The four kinds of value. An absent bank holds nothing but 0."""
     nothing = Bank(max=0.0, signed=True)
     return [
         ("quadratic term", ground, device.spec.ground, 2),
