@@ -92,7 +92,7 @@ def energy_of(ctx: Context) -> tuple[Energy, list[Diagnostic]]:
         else:
             accumulator.add(part)
         evidence.note(part, at)
-        origins.append(Origin(part.span, frozen(at)))
+        origins.append(Origin(part.span, frozen(at, np.int64)))
     temperature = ctx.temperature[0] if ctx.temperature else 1.0
     _matrix_queries(ctx, accumulator, evidence, temperature, renumbered)
     higher = accumulator.higher()
