@@ -17,7 +17,7 @@ from scipy import sparse
 
 from spucc import spin_law
 from spucc.arrays import FloatArray, IntArray
-from spucc.passes.spins.spin_sampling import gibbs
+from spucc.spin_sampling import SWEEPS, chains_for, gibbs
 
 _TABLE = 2**18
 
@@ -111,14 +111,15 @@ def moments_of(
 
 
 def draws_of(edges: IntArray, coupling: FloatArray, bias: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """16 000 draws [draws, n]: independent where the graph is narrow, else by Gibbs sweeps."""
+    """Draws [draws, n]: 16 000 independent ones where the graph is narrow, else by Gibbs sweeps, as many as a second or
+    so gives."""
     n = bias.size
     exact = spin_law.Sampler.of(edges, coupling, bias, _TABLE)
     if exact is not None:
         return exact.draws(rng.random((16_000, n)))
     both = (np.concatenate([edges[:, 0], edges[:, 1]]), np.concatenate([edges[:, 1], edges[:, 0]]))
     j = sparse.csr_array(sparse.coo_array((np.tile(coupling, 2), both), shape=(n, n)))
-    return gibbs(j, bias, 2000, rng)
+    return gibbs(j, bias, chains_for(n, SWEEPS, 6e7), rng).reshape(-1, n).astype(np.float64)
 
 
 def read_out(

@@ -14,13 +14,16 @@ from spucc.energy import Domain
 from spucc.passes.spins.spin_chains import draws_of
 from spucc.passes.spins.spin_ground import LIMIT, keep_ground
 from spucc.passes.spins.spin_rounding import Law, Rounded, Search, nearest
+from spucc.passes.spins.spin_rounding_wide import WideSearch
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Job, Placed, Quantized, Stage
 
 _STATES = 14
-"""Up to so many cells the search weighs every state; beyond, draws, and the divergence of the result is exact
-to 20."""
+"""Up to so many cells the search weighs every state."""
+_WEIGHED = 48
+"""Up to so many it weighs draws, and the divergence of the result is exact to 20; beyond it goes by moments
+(`spucc.passes.spins.spin_rounding_wide`)."""
 _DRAWS = 4096
 
 
@@ -74,6 +77,8 @@ class QuantizeSpins(JobPass):
 
     def _search(self, placed: Placed, coupling: Bank, bias: Bank, context: Context) -> tuple[Rounded, str]:
         theta = np.concatenate([placed.coupling, placed.bias])
+        if placed.n > _WEIGHED:
+            return self._wide(placed, theta, coupling, bias, context)
         law, exact = _law(placed, context)
         keep = self.ground == "keep" and placed.n <= LIMIT
         search = Search(law, theta, coupling, bias, keep)
@@ -96,6 +101,22 @@ class QuantizeSpins(JobPass):
             note += f"; ground state {verdict}"
         return found, note
 
+    def _wide(
+        self, placed: Placed, theta: FloatArray, coupling: Bank, bias: Bank, context: Context
+    ) -> tuple[Rounded, str]:
+        draws = draws_of(placed.edges, placed.coupling, placed.bias, context.rng(0x9A17))[:_DRAWS]
+        search = WideSearch(draws, placed.edges, theta, coupling, bias)
+        if self.method == "nearest":
+            codes, _ = _ends(theta, placed.edges.shape[0], coupling, bias)
+            found = search.judge(codes)
+        else:
+            found = search.search()
+        note = (
+            f"KL {found.kl:.2g} nats in all (from {draws.shape[0]} draws, to second order), "
+            f"temperature {1 / found.beta:.4g} in units of the bank"
+        )
+        return found, note
+
     def _by_program(
         self, search: Search, law: Law, theta: FloatArray, coupling: Bank, bias: Bank
     ) -> Rounded | None:
@@ -116,12 +137,16 @@ def _continuous(placed: Placed, coupling: Bank, bias: Bank) -> Rounded:
 
 
 def _nearest(search: Search, theta: FloatArray, coupling: Bank, bias: Bank) -> Rounded:
-    m = search.m
+    codes, scale = _ends(theta, search.m, coupling, bias)
+    exponent = search.law.exponent(search.values(codes)) / scale
+    return Rounded(codes[: search.m], codes[search.m :], 1 / scale, search.kl(exponent))
+
+
+def _ends(theta: FloatArray, m: int, coupling: Bank, bias: Bank) -> tuple[FloatArray, float]:
+    """The nearest codes when the largest coupling or field is at the end of its range, and the scale that puts it there."""
     sizes = [(np.abs(x).max(initial=0.0), b.max) for x, b in ((theta[:m], coupling), (theta[m:], bias))]
     scale = min((top / size for size, top in sizes if size > 0 and np.isfinite(top)), default=1.0)
-    codes = np.concatenate([nearest(coupling, theta[:m] * scale), nearest(bias, theta[m:] * scale)])
-    exponent = search.law.exponent(search.values(codes)) / scale
-    return Rounded(codes[:m], codes[m:], 1 / scale, search.kl(exponent))
+    return np.concatenate([nearest(coupling, theta[:m] * scale), nearest(bias, theta[m:] * scale)]), scale
 
 
 def _law(placed: Placed, context: Context) -> tuple[Law, bool]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spucc.arrays import FloatArray, IntArray
+from spucc.arrays import BoolArray, FloatArray, IntArray
 from spucc.device import Bank
 
 
@@ -120,13 +120,11 @@ class Search:
             q = np.exp(log - log.max())
             f = self.law.moments(q / q.sum())
             after = codes[:, None] + moves
-            allowed = self._allowed(after)
-            value = np.stack(
-                [self.values(np.where(allowed[:, k], after[:, k], codes)) for k in (0, 1)], axis=1
-            )
+            fits = allowed(self.banks, self.m, after)
+            value = np.stack([self.values(np.where(fits[:, k], after[:, k], codes)) for k in (0, 1)], axis=1)
             delta = beta * (value - self.values(codes)[:, None])
             change = -delta * self.mean[:, None] + np.log(np.cosh(delta) + np.sinh(delta) * f[:, None])
-            change = np.where(allowed & (delta != 0), change, np.inf)
+            change = np.where(fits & (delta != 0), change, np.inf)
             for best in np.argsort(change, axis=None)[: 24 if self.keep_ground else 3]:
                 e, k = np.unravel_index(int(best), change.shape)
                 if not change[e, k] < (np.inf if not legal else -1e-13):
@@ -142,17 +140,6 @@ class Search:
             else:
                 break
         return Rounded(codes[: self.m], codes[self.m :], beta, kl if legal else np.inf)
-
-    def _allowed(self, codes: FloatArray) -> FloatArray:
-        ok = np.ones(codes.shape, dtype=bool)
-        for bank, part in zip(self.banks, (slice(0, self.m), slice(self.m, None))):
-            if bank.continuous:
-                ok[part] = False
-                continue
-            top = bank.codes - 1
-            low = -top if bank.signed else 0
-            ok[part] = (codes[part] >= low) & (codes[part] <= top)
-        return ok
 
     def scan(self, starts: int = 24) -> Rounded:
         """Clip scales from the largest coupling at the end of the range down to where a good part is clipped,
@@ -178,6 +165,16 @@ class Search:
         tried.sort(key=lambda t: (t[0], t[1]))
         found = [self.descend(codes, beta) for _, _, codes, beta in tried[:6]]
         return min(found, key=lambda r: r.kl)
+
+
+def allowed(banks: tuple[Bank, Bank], m: int, codes: FloatArray) -> BoolArray:
+    """Which codes [m + n, …] the banks of the first m and of the others have; those of a continuous bank do not move."""
+    ok = np.ones(codes.shape, dtype=bool)
+    for bank, part in zip(banks, (slice(0, m), slice(m, None))):
+        top = -1 if bank.continuous else bank.codes - 1
+        low = -top if bank.signed else 0
+        ok[part] = (codes[part] >= low) & (codes[part] <= top)
+    return ok
 
 
 def nearest(bank: Bank, wanted: FloatArray) -> FloatArray:
