@@ -28,14 +28,15 @@ from spucc.spin_law import Sampler
 from spucc.stages import Configuration, Job, Quantized, edge_list
 from spucc.targets.spins.chains import Chains
 from spucc.targets.spins.model import SpinModel, spin_model
-from spucc.targets.spins.tempering import Ladders, ladder, rungs_for
+from spucc.targets.spins.tempering import Ladders, ladder
 
 
 @dataclass(frozen=True)
 class Pbit:
     """Gibbs sweeps in compiled kernels. `method` is `heat-bath` or `metropolis`; `threads` sweep blocks of 64
     chains. With `tempering` a lattice that is too wide to be summed out is drawn by parallel tempering, each chain a ladder
-    of replicas up to ten times the temperature: the same law, for lattices where plain sweeps mix slowly."""
+    of replicas up to ten times the temperature, its rungs where replicas exchange often enough: the same law, for lattices
+    where plain sweeps mix slowly."""
 
     method: str = "heat-bath"
     threads: int = 1
@@ -66,7 +67,7 @@ class Pbit:
             model = cells(configuration.codes, m, device)
             key = (*seed_of(request.seed, job.name), m)
             if self.tempering:
-                betas = ladder(model, rungs_for(model.n))
+                betas = ladder(model, key, threads=self.threads)
                 runs.append(LadderRun(Ladders(model, betas, request.chains, key, threads=self.threads)))
             else:
                 chains = Chains(model, request.chains, key, method=self.method, threads=self.threads)
@@ -204,9 +205,12 @@ class LadderRun:
 
     def __init__(self, ladders: Ladders) -> None:
         self._ladders = ladders
+        # the shares while it settled, so that what is said of a run does not hang on where it was stopped
+        self._exchanged = np.full_like(ladders.exchanged, -1.0)
 
     def settle(self, count: int) -> None:
         self._ladders.sweep(count)
+        self._exchanged = self._ladders.exchanged
 
     def step(self, count: int) -> None:
         self._ladders.sweep(count)
@@ -215,11 +219,18 @@ class LadderRun:
         return self._ladders.top().astype(np.float64)
 
     @property
+    def note(self) -> str:
+        """How many rungs there are, and how often replicas exchange them."""
+        low, high = 100 * self._exchanged.min(), 100 * self._exchanged.max()
+        return f"parallel tempering on {self._ladders.rungs} rungs; neighbours exchange in {low:.0f} to {high:.0f} % of tries"
+
+    @property
     def parts(self) -> dict[str, NDArray[Any]]:
-        return self._ladders.export()
+        return {**self._ladders.export(), "exchanged": self._exchanged.copy()}
 
     def restore(self, parts: dict[str, NDArray[Any]]) -> None:
         self._ladders.restore(parts)
+        self._exchanged = parts["exchanged"].copy()
 
 
 def read(
@@ -251,7 +262,8 @@ def read(
         out = through(configuration, out)
         done += count
         progress(job.name, (done - request.first) / request.draws)
-        yield Chunk(done - count, out.astype(request.dtype, copy=False), pack(runs))
+        said = "; ".join(sorted({note for run in runs if (note := getattr(run, "note", ""))}))
+        yield Chunk(done - count, out.astype(request.dtype, copy=False), pack(runs), said)
 
 
 def pack(runs: list[Any]) -> FloatArray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from spucc.arrays import FloatArray
 from spucc.targets.spins.chains import Chains
@@ -24,14 +25,38 @@ class Tempered:
     exchanged: FloatArray
 
 
-def ladder(model: SpinModel, rungs: int, lowest: float = 0.1) -> FloatArray:
-    """`rungs` inverse temperatures from `lowest` to 1, evenly spaced in their logarithm."""
-    return np.geomspace(lowest, 1.0, rungs) if rungs > 1 else np.ones(1)
+def ladder(
+    model: SpinModel,
+    seed: tuple[int, ...],
+    *,
+    acceptance: float = 0.4,
+    lowest: float = 0.1,
+    most: int = 64,
+    threads: int = 1,
+) -> FloatArray:
+    """Inverse temperatures from `lowest` to 1 whose neighbours exchange in a share `acceptance` of tries: 2 … `most` of them.
 
-
-def rungs_for(n: int) -> int:
-    """How many rungs keep exchanges likely: the width of a rung's energies, ~ √(n/2) in units of 1/β, against ln 10."""
-    return int(np.clip(np.ceil(2.3 * np.sqrt(n / 2)), 4, 40))
+    Energies at β spread by σ(β); two Gaussians of that spread whose means are σ²Δβ apart exchange with probability
+    erfc(σΔβ/2), so rungs are evenly spaced in ∫σ dβ. σ is measured by a short run on 24 rungs.
+    """
+    if not model.order.size:
+        return np.ones(1)
+    pilot = np.geomspace(lowest, 1.0, 24)
+    run = Ladders(model, pilot, 8, (*seed, 7), threads=threads)
+    run.sweep(100)
+    seen = np.empty((50, 8, pilot.size))
+    for reading in seen:
+        run.sweep(2)
+        reading[:] = run.energies()
+    spread = seen.reshape(-1, pilot.size).std(axis=0)
+    length = np.concatenate([[0.0], np.cumsum(np.diff(pilot) * (spread[1:] + spread[:-1]) / 2)])
+    gap = 2 * float(special.erfcinv(acceptance))
+    rungs = int(np.clip(np.ceil(length[-1] / gap) + 1, 2, most))
+    # where energies do not spread, length stands still
+    length += np.arange(pilot.size) * 1e-9 * max(length[-1], 1.0)
+    betas = np.interp(np.linspace(0.0, length[-1], rungs), length, pilot)
+    betas[-1] = 1.0
+    return betas
 
 
 class Ladders:
@@ -64,6 +89,11 @@ class Ladders:
         self._accepted, self._tried = np.zeros(max(rungs - 1, 1)), np.zeros(max(rungs - 1, 1))
 
     @property
+    def rungs(self) -> int:
+        """How many there are."""
+        return int(self._betas.size)
+
+    @property
     def exchanged(self) -> FloatArray:
         """The share of accepted exchanges of each pair of rungs."""
         return self._accepted / np.maximum(self._tried, 1)
@@ -92,19 +122,28 @@ class Ladders:
         beta[self._chain] = self._betas
         self._chains.beta = beta
 
+    def energies(self) -> FloatArray:
+        """−½ sᵀJs − h·s of the replica on each rung [ladders, rungs]."""
+        return self._chains.energies()[self._chain]
+
     def top(self) -> NDArray[np.int8]:
         """The spins [ladders, n] at the temperature that is asked for."""
         return self._chains.spins()[self._chain[:, -1]]
 
     def export(self) -> dict[str, NDArray[Any]]:
         """All that a resumed run needs, as plain arrays."""
-        own = {"chain": self._chain.copy(), "done": np.array([self._done])}
+        own = {
+            "accepted": self._accepted.copy(),
+            "chain": self._chain.copy(),
+            "done": np.array([self._done]),
+            "tried": self._tried.copy(),
+        }
         return {**self._chains.export(), **own}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `export` gave. Raises E0555 when it belongs to another run."""
         self._chains.restore(state)
-        self._chain[:] = state["chain"]
+        self._chain[:], self._accepted[:], self._tried[:] = (state[k] for k in ("chain", "accepted", "tried"))
         self._done = int(state["done"][0])
 
 
