@@ -56,9 +56,11 @@ def codes_of(job: Job) -> Quantized | None:
     return job.value.codes if isinstance(job.value, Configuration) else None
 
 
-def board_of(device: Device, job: Job, error: FloatArray | None = None, width: float = 640.0) -> Board | None:
+def board_of(
+    device: Device, job: Job, error: FloatArray | None = None, width: float = 640.0, member: int = 0
+) -> Board | None:
     """The board of a job, laid out `width` wide; None for a job without codes. `error` [job's coordinates] is what the
-    colour "error" shows, relative to its largest."""
+    colour "error" shows, relative to its largest. Of an ensemble the settings are those of a `member`."""
     codes = codes_of(job)
     if codes is None:
         return None
@@ -68,11 +70,11 @@ def board_of(device: Device, job: Job, error: FloatArray | None = None, width: f
     else:
         places = device.topology.position
     place, pitch, height = _fit(places, width, device.topology.kind)
-    ground, coupling = decode(codes, 0, device)
-    own, between = settings_of(codes, device)
+    ground, coupling = decode(codes, member, device)
+    own, between = settings_of(codes, device, member)
     if device.family in (Family.PBIT, Family.LANGEVIN):
         # These cells are told apart by their bias.
-        bias = codes.bias[0]
+        bias = codes.bias[member]
         ground = (
             np.asarray(bias, dtype=np.float64) if device.spec.bias is None else device.spec.bias.decode(bias)
         )
@@ -163,8 +165,9 @@ def _hues(chain: IntArray, edges: IntArray) -> IntArray:
     return np.array([colour[c] for c in chain.tolist()], dtype=np.int64)
 
 
-def draw_chip(board: Board, colour: str = "chain") -> Picture:
-    """The whole board with used, idle and dead parts; `colour` is one of `COLOURS`."""
+def draw_chip(board: Board, colour: str = "chain", idle: bool = True) -> Picture:
+    """The whole board with used, idle and dead parts; `colour` is one of `COLOURS`. Without `idle` what `draw_idle` draws is
+    left out."""
     device, topology = board.device, board.device.topology
     total = topology.nodes if topology.nodes is not None else board.codes.n
     said = f"{board.codes.n} of {total} cells of {device.name} in use"
@@ -179,12 +182,12 @@ def draw_chip(board: Board, colour: str = "chain") -> Picture:
         said = f"{board.codes.n:,} cells and {len(board.codes.edges):,} couplers are in use."
         picture.word((board.width / 2, 52), said, 13)
         return picture
-    if board.codes.n > SINGLE or len(board.codes.edges) > 4 * SINGLE:
+    if _crowded(board):
         return _crowd(picture, board)
-    radius = min(max(0.36 * board.pitch, 1.2), 32.0)
-    used = np.zeros(total, dtype=bool)
-    used[board.cell] = True
-    if topology.nodes is not None:
+    radius = _radius(board)
+    if idle and topology.nodes is not None:
+        used = np.zeros(total, dtype=bool)
+        used[board.cell] = True
         _idle(picture, board, used, radius)
     heavy = max(0.2 * radius, 1.0)
     order = np.lexsort((np.abs(board.strength), board.inner))
@@ -209,12 +212,30 @@ def draw_chip(board: Board, colour: str = "chain") -> Picture:
             width,
             name=kind,
             title=title,
-            data={"a": p, "b": q},
+            data={"a": p, "b": q, "e": e},
             opacity=1.0 if held or not many else 0.25 + 0.7 * abs(s),
         )
     for p in range(board.codes.n):
         _cell(picture, board, p, radius, colour)
     return picture
+
+
+def _radius(board: Board) -> float:
+    return min(max(0.36 * board.pitch, 1.2), 32.0)
+
+
+def draw_idle(board: Board) -> Picture | None:
+    """The board with nothing on it, for all jobs of a device to be drawn upon; None where the parts cannot be told apart or
+    have no places."""
+    if board.device.topology.nodes is None or _crowded(board):
+        return None
+    picture = Picture(board.width, board.height, "")
+    _idle(picture, board, np.zeros(board.device.topology.nodes, dtype=bool), _radius(board))
+    return picture
+
+
+def _crowded(board: Board) -> bool:
+    return board.codes.n > SINGLE or len(board.codes.edges) > 4 * SINGLE
 
 
 def _idle(picture: Picture, board: Board, used: np.ndarray, radius: float) -> None:

@@ -8,25 +8,19 @@ from typing import Any
 import numpy as np
 
 from spucc.arrays import FloatArray
-from spucc.device import Family
 from spucc.energy import Energy
-from spucc.ir.facts import describe, duration, scale
-from spucc.ir.show import cell_names, si
+from spucc.ir.facts import describe
+from spucc.ir.show import cell_names
 from spucc.moments import DENSE, Moments, moments_of, target_moments
 from spucc.report.album import Album
-from spucc.report.chip import Board, board_of, codes_of
+from spucc.report.chip import Board, board_of
 from spucc.report.matrices import Shelf, cells_matrix, errors, names_of_blocks
-from spucc.stages import Configuration, Job, LedgerEntry, Program, Step, source_maps
+from spucc.report.variables import variables_of
+from spucc.stages import Configuration, Job, LedgerEntry, Program, Quantized, Step
 
-MOST_JOBS = 12
-"""Jobs that are shown; the rest is counted."""
-
-NAMED = 1100
-"""Coordinates up to which each can be selected; of more, only variables."""
-
-_NEIGHBOURS = 10
-
-Fact = tuple[str, str]
+SHELF_BYTES = 700_000
+"""What the matrices of all jobs may take, and the settings of an ensemble's members; those for which nothing is left go
+without."""
 
 
 @dataclass
@@ -54,11 +48,11 @@ class Content:
 def content_of(program: Program, album: Album | None = None) -> Content:
     """Compute the page's content. Without an album the states between the passes are not known: the page then has the model,
     the ledger, the notes of every pass, and what came out last."""
-    shelf = Shelf()
+    shelf = Shelf(room=SHELF_BYTES)
     passes = [s.name for s in program.steps]
     passes += [s.name for s in max((j.steps for j in program.jobs), key=len, default=())]
     shots = _aligned(passes, album)
-    views = [_view(program, job, shots, shelf) for job in program.jobs[:MOST_JOBS]]
+    views = [_view(program, job, shots, shelf) for job in program.jobs]
     whole = len(program.steps)
     notes = [
         {
@@ -72,7 +66,7 @@ def content_of(program: Program, album: Album | None = None) -> Content:
         "steps": [{"name": n.partition("{")[0], "text": n, "why": _why(n)} for n in passes],
         "whole": whole,
         "model": notes,
-        "vars": _variables(program, views),
+        "vars": variables_of(program),
         "jobs": [v.data for v in views],
         "shelf": shelf.packed,
     }
@@ -124,6 +118,7 @@ def _view(program: Program, job: Job, shots: dict[int, Any], shelf: Shelf) -> Jo
         at = _at(shots.get(k), job, k, whole)
         step = job.steps[k - whole] if k >= whole else None
         view.data["steps"][k] = _step(program, view, at, step, by_pass, known, shelf)
+    view.data["members"] = _members(program, view, shelf)
     return view
 
 
@@ -141,8 +136,10 @@ def _at(state: Any, job: Job, k: int, whole: int) -> Job | None:
 
 
 def _asked(m: Moments, shelf: Shelf) -> dict[str, Any]:
-    found: dict[str, Any] = {"mean": _list(m.mean), "sd": _list(m.sd), "corr": shelf.put(m.correlation)}
-    if m.precision is not None:
+    found: dict[str, Any] = {"mean": _list(m.mean), "sd": _list(m.sd)}
+    if shelf.room > 0:
+        found["corr"] = shelf.put(m.correlation)
+    if m.precision is not None and shelf.room > 0:
         d = np.sqrt(np.diagonal(m.precision))
         found["prec"] = shelf.put(m.precision / np.outer(d, d))
     return found
@@ -189,8 +186,10 @@ def _laws(program: Program, view: JobView, at: Job, shelf: Shelf) -> dict[str, A
     if made is None:
         return {}
     out: dict[str, Any] = {"mean": _list(made.mean), "sd": _list(made.sd)}
+    if "corr" not in view.data["asked"]:
+        return out
     out["corr"] = shelf.put(errors(made.correlation, asked.correlation))
-    if made.precision is not None and asked.precision is not None:
+    if "prec" in view.data["asked"] and made.precision is not None and asked.precision is not None:
         d = np.sqrt(np.diagonal(asked.precision))
         size = np.outer(d, d)
         out["prec"] = shelf.put(errors(made.precision / size, asked.precision / size))
@@ -203,7 +202,12 @@ def _setting(program: Program, at: Job, shelf: Shelf) -> dict[str, Any]:
     if matrix is None:
         return {}
     value = at.value.codes if isinstance(at.value, Configuration) else at.value
-    out: dict[str, Any] = {"cells": shelf.put(matrix), "placed": hasattr(value, "cell")}
+    out: dict[str, Any] = {"placed": hasattr(value, "cell")}
+    if shelf.room <= 0:
+        return out
+    out["cells"] = shelf.put(matrix)
+    if isinstance(value, Quantized) and value.members > 1:
+        out["ensemble"] = True
     if value.n <= DENSE and not isinstance(value, Energy):
         out["cellNames"] = names_of_blocks(cell_names(value.coordinate, value.role, at.target))
     return out
@@ -229,151 +233,39 @@ def _cells(program: Program, view: JobView) -> list[dict[str, Any]]:
     ]
 
 
+def _members(program: Program, view: JobView, shelf: Shelf) -> list[dict[str, Any]]:
+    """Of each member of an ensemble after the first, as far as there is room: the cells and couplers that are set otherwise
+    than the first one's, and the matrix of its cells."""
+    first = view.board
+    if first is None or first.codes.n > DENSE:
+        return []
+    found: list[dict[str, Any]] = []
+    device = program.device_of(view.job)
+    for m in range(1, first.codes.members):
+        other = board_of(device, view.job, member=m)
+        if other is None or shelf.room <= 0:
+            break
+        cells = {
+            p: [text, _round(v)]
+            for p, (text, v) in enumerate(zip(other.text, other.value.tolist()))
+            if text != first.text[p]
+        }
+        edges = {
+            e: [text, round(s, 3)]
+            for e, (text, s) in enumerate(zip(other.setting, other.strength.tolist()))
+            if text != first.setting[e]
+        }
+        matrix = cells_matrix(view.job, device, m)
+        if matrix is None:
+            break
+        found.append({"cells": cells, "edges": edges, "m": shelf.put(matrix)})
+        shelf.room -= 50 * (len(cells) + len(edges))
+    return found
+
+
 def _round(v: float) -> float | None:
     return round(v, 3) if np.isfinite(v) else None
 
 
 def _list(values: FloatArray) -> list[float]:
     return [float(f"{v:.9g}") for v in values.tolist()]
-
-
-def _variables(program: Program, views: list[JobView]) -> list[dict[str, Any]]:
-    """What can be selected: every coordinate of the source, or, of more than `NAMED`, every variable."""
-    energy = program.source
-    files = [name for name, _ in program.provenance.sources]
-
-    def line(span: Any) -> str | None:
-        return f"L{files.index(span.file)}-{span.line}" if span is not None and span.file in files else None
-
-    origins = [(line(o.span), set(o.coordinates.tolist())) for o in energy.origins if energy.n <= NAMED]
-    if energy.n > NAMED:
-        return [
-            {"l": v.name, "size": v.size, "decl": line(v.span), "lines": [], "j": -1, "i": []}
-            for v in energy.variables[:NAMED]
-        ]
-    maps, _ = source_maps(program)
-    home: dict[int, tuple[int, list[int]]] = {}
-    for j, matrix in enumerate(maps[: len(views)]):
-        rows = np.repeat(np.arange(energy.n), np.diff(matrix.indptr))
-        for k, i in zip(rows.tolist(), matrix.indices.tolist()):
-            home.setdefault(k, (j, []))[1].append(i)
-    matrix = energy.quadratic.tocsr()
-    observed = dict(zip(energy.observed.index.tolist(), energy.observed.value.tolist()))
-    out = []
-    for k in range(energy.n):
-        variable = energy.variable_of(k)
-        low, high = matrix.indptr[k], matrix.indptr[k + 1]
-        others = [
-            (int(c), float(v))
-            for c, v in zip(matrix.indices[low:high], matrix.data[low:high])
-            if c != k and v
-        ]
-        others.sort(key=lambda e: -abs(e[1]))
-        j, inside = home.get(k, (-1, []))
-        out.append(
-            {
-                "l": energy.label(k),
-                "decl": line(variable.span),
-                "lines": sorted({at for at, members in origins if at is not None and k in members}),
-                "j": j,
-                "i": inside,
-                "obs": observed.get(k),
-                "nb": [[c, float(f"{v:.4g}")] for c, v in others[:_NEIGHBOURS]],
-                "deg": len(others),
-                "h": float(f"{energy.linear[k]:.6g}"),
-                "q": float(f"{matrix[k, k]:.6g}"),
-                "for": variable.stands_for,
-            }
-        )
-    return out
-
-
-# --- facts in words ---------------------------------------------------------------------------------------------------
-
-
-def headline(content: Content) -> list[Fact]:
-    """The figures at the head of the page."""
-    program = content.program
-    device = program.device
-    facts = [("coordinates", f"{program.source.n:,}"), ("couplings", f"{_pairs(program.source):,}")]
-    codes = [c for job in program.jobs if (c := codes_of(job)) is not None]
-    most = max((c.n for c in codes), default=0)
-    of = "" if device.topology.nodes is None else f" of {device.topology.nodes:,}"
-    facts.append(("cells in use", f"{most:,}{of}"))
-    facts.append(("couplers set", f"{max((len(c.edges) for c in codes), default=0):,}"))
-    if len(program.jobs) > 1:
-        facts.append(("jobs", f"{len(program.jobs):,}"))
-    last = {e.job: e for e in program.ledger if e.basis != "none"}
-    if last:
-        kl = max(e.kl_forward for e in last.values())
-        sd = max(e.sd_error for e in last.values())
-        facts.append(("KL, nats a variable", f"{kl:.2g}"))
-        facts.append(("worst sd", _percent(sd)))
-    return facts
-
-
-def _percent(v: float) -> str:
-    """A relative error for the eye."""
-    return "rounding" if abs(v) < 1e-12 else f"{100 * v:.2g} %"
-
-
-def _pairs(energy: Energy) -> int:
-    matrix = energy.quadratic.tocsr()
-    return int((matrix.nnz - np.count_nonzero(matrix.diagonal())) // 2)
-
-
-def schedule_facts(content: Content, job: Job) -> list[Fact]:
-    """When the job is read, and what it costs."""
-    value, spec = job.value, content.program.device_of(job).spec
-    if not isinstance(value, Configuration):
-        return [("schedule", "none yet: the job is not compiled to the end")]
-    s, codes = value.schedule, value.codes
-    clock = spec.family in (Family.CAPACITIVE, Family.RESISTIVE)
-    draws = s.draws * s.chains
-    facts = [
-        ("settle", duration(s.settle, spec.family)),
-        ("a draw every", duration(s.interval, spec.family)),
-        ("draws", f"{s.draws:,} × {s.chains} chains = {draws:,}"),
-        ("effective", f"{s.ess_per_draw:.3g} a draw, {s.ess_per_draw * draws:,.0f} in all"),
-    ]
-    busy = s.settle + s.draws * s.interval
-    if not clock and spec.timing.update_rate is not None:
-        facts.append(("device time, a chain", si(busy / spec.timing.update_rate, "s")))
-    elif clock:
-        facts.append(("device time, a chain", si(busy + spec.timing.configure, "s")))
-    if s.host_operations:
-        facts.append(("host", f"{s.host_operations:,.0f} multiplications a draw"))
-    facts.append(("members", str(codes.members)))
-    facts.append(("scale", scale(codes.family, float(codes.scale[0]))))
-    prices = spec.energy
-    per_draw = prices.sample
-    if per_draw is None and prices.update is not None and not clock:
-        per_draw = prices.update * codes.n * max(s.interval, 1.0)
-    facts.append(("energy of a draw", "no price is known" if per_draw is None else si(per_draw, "J")))
-    if prices.configure is not None:
-        facts.append(("energy of loading", si(prices.configure, "J")))
-    if per_draw is not None:
-        facts.append(("energy of all draws", si(per_draw * draws, "J")))
-    return facts
-
-
-def provenance_facts(program: Program) -> list[Fact]:
-    """Where the program comes from."""
-    p, device = program.provenance, program.device
-    facts = [
-        ("spucc", p.version or "unknown"),
-        ("program", p.program_digest or "built in Python"),
-        ("data", p.data_digest or "none"),
-        ("device", f"{device.name}, {device.family}, {device.topology.kind}"),
-        ("device fingerprint", device.fingerprint),
-        ("pipeline", program.pipeline or ", ".join(s.name for s in program.steps)),
-    ]
-    if device.spec.description:
-        facts.insert(4, ("about it", device.spec.description))
-    if device.spec.dead.cells or device.spec.dead.couplers:
-        facts.append(
-            ("dead", f"{len(device.spec.dead.cells)} cells, {len(device.spec.dead.couplers)} couplers")
-        )
-    measured = [k for k, v in vars(device.calibration).items() if v is not None]
-    facts.append(("calibration", ", ".join(measured) if measured else "nominal values"))
-    return facts

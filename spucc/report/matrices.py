@@ -25,6 +25,8 @@ class Shelf:
     """Packed matrices, each kept once: most passes leave most of them as they are."""
 
     packed: list[dict[str, object]] = field(default_factory=list)
+    room: int = 1 << 30
+    """Bytes that are left for more."""
     _known: dict[bytes, int] = field(default_factory=dict)
 
     def put(self, matrix: FloatArray | sparse.csr_array) -> int:
@@ -38,6 +40,7 @@ class Shelf:
             self._known[key] = len(self.packed)
             text = base64.b64encode(flat).decode("ascii") if any(flat) else ""
             self.packed.append({"n": n, "side": side, "b": text})
+            self.room -= len(text) + 40
         return self._known[key]
 
 
@@ -63,9 +66,9 @@ def _blocks(matrix: FloatArray | sparse.csr_array) -> FloatArray:
     return flat.reshape(side, side)
 
 
-def cells_matrix(job: Job, device: Device) -> sparse.csr_array | None:
+def cells_matrix(job: Job, device: Device, member: int = 0) -> sparse.csr_array | None:
     """The matrix that a job's value sets up among its cells, scaled so that the largest own term (for spins the largest
-    coupling) is 1. Of an ensemble the first member's."""
+    coupling) is 1; of an ensemble one member's."""
     value = job.value
     if isinstance(value, Configuration):
         value = value.codes
@@ -78,7 +81,7 @@ def cells_matrix(job: Job, device: Device) -> sparse.csr_array | None:
             matrix = placed_matrix(value, device)
         else:
             assert isinstance(value, Quantized)
-            ground, coupling = decode(value, 0, device)
+            ground, coupling = decode(value, member, device)
             matrix = assemble(value.family, value.edges, ground, coupling)
     except (linalg.LinAlgError, ValueError):
         return None

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from spucc.report.chip import board_of, draw_chip
-from spucc.report.content import Content, headline
 from spucc.report.graph import draw_model
+from spucc.report.words import headline
 from spucc.results import Result
 from spucc.stages import LedgerEntry, Program, State
 
@@ -20,7 +20,7 @@ _FRAME = (
 
 def program_html(program: Program) -> str:
     """The chip of the first job, the headline figures and the ledger."""
-    facts = " · ".join(f"<b>{escape(b)}</b> {escape(a)}" for a, b in headline(Content(program, [], {}, [])))
+    facts = " · ".join(f"<b>{escape(b)}</b> {escape(a)}" for a, b in headline(program))
     board = (
         board_of(program.device_of(program.jobs[0]), program.jobs[0], width=420.0) if program.jobs else None
     )

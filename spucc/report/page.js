@@ -4,7 +4,7 @@ const $ = (q, at = document) => at.querySelector(q), $$ = (q, at = document) => 
 const D = JSON.parse($("#data").textContent);
 const VARS = D.vars, JOBS = D.jobs, LAST = D.steps.length;
 const byName = new Map(VARS.map((v, k) => [v.l, k]));
-const S = { sel: -1, step: LAST, job: 0, kind: "corr", colour: "chain" };
+const S = { sel: -1, step: LAST, job: 0, member: 0, kind: "corr", colour: "chain" };
 const sci = (v) => v == null ? "unknown" : v === 0 ? "0" : Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5 ? v.toExponential(2) : String(+v.toPrecision(4));
 function el(tag, props = {}, ...kids) {
   const e = document.createElement(tag);
@@ -103,11 +103,12 @@ function drawMaps() {
   const name = S.step ? D.steps[S.step - 1].name : "the front end";
   let list = [], note = "";
   if (S.kind === "cells") {
-    const before = matrix(stepOf(S.step - 1)?.cells), after = matrix(here?.cells);
+    const of = (at) => matrix(at?.ensemble && S.member ? job().members[S.member - 1].m : at?.cells);
+    const before = of(stepOf(S.step - 1)), after = of(here);
     list = [["cells before", before, false, stepOf(S.step - 1)?.cellNames], [`cells after ${name}`, after, false, names]];
     const change = less(after, before);
     if (change) list.push(["change", change, true, names]);
-    note = "The matrix that the cells' components make, its largest entry set to 1.";
+    note = "The matrix that the cells' components make, its largest entry set to 1." + (here?.ensemble ? ` Of member ${S.member + 1}.` : "");
   } else {
     const asked = matrix(J?.asked?.[S.kind]), before = madeAt(S.step - 1, S.kind), after = madeAt(S.step, S.kind);
     const error = S.step > 0 ? matrix(here?.[S.kind]) : less(asked, asked);
@@ -117,7 +118,7 @@ function drawMaps() {
   const known = list.filter((p) => p[1]);
   const side = known[0]?.[1].side ?? 0;
   if (side && known[0][1].n > side) note += ` ${known[0][1].n} rows in ${side}: each shows the largest entry of its block.`;
-  if (!known.length) note = S.kind === "cells" ? "There are no cells yet at this pass." : here && !here.seen ? "Nobody kept what this pass made: write the page with `spucc compile --report`." : "Moments of this job cannot be computed exactly.";
+  if (!known.length) note = S.kind === "cells" ? "There are no cells yet at this pass." : here && !here.seen ? "Nobody kept what this pass made: write the page with `spucc compile --report`." : J?.asked ? "There are too many jobs for the matrices of each." : "Moments of this job cannot be computed exactly.";
   else if (here && !here.seen) note = "Nobody kept what this pass made: write the page with `spucc compile --report`. " + note;
   $("#matrix-note").textContent = note;
   const top = nice(Math.max(...known.filter((p) => !p[2]).map((p) => extent(p[1], false)), 0) || 1);
@@ -253,13 +254,23 @@ function step(svg, [dx, dy]) {
   $$(".cursor", svg).forEach((e) => e.classList.remove("cursor")); best.classList.add("cursor");
   select(variableAt(best)); $("#live").textContent = best.dataset.tip;
 }
+function say(e, text) { e.dataset.tip = text; e.setAttribute("aria-label", text); }
 function paintChip() {
-  const svg = $(`.job[data-job="${S.job}"].view svg`); if (!svg) return;
-  const cells = job().cells;
+  const svg = $(`.job[data-job="${S.job}"].view svg`); if (!svg) { $("#chip-legend").textContent = ""; return; }
+  const board = $(`.board[data-board="${job().board}"]`);
+  if (board && board.parentNode !== svg) svg.prepend(board);
+  const cells = job().cells, other = job().members[S.member - 1];
   for (const e of $$(".cell", svg)) {
-    const c = cells[+e.dataset.p], fill = S.colour === "chain" ? D.colours.categories[c.h] : mix(D.colours.sequential, S.colour === "value" ? c.v : c.e);
-    e.setAttribute("fill", fill);
+    const c = cells[+e.dataset.p], [text, value] = other?.cells[e.dataset.p] ?? [c.t, c.v];
+    const fill = S.colour === "chain" ? D.colours.categories[c.h] : mix(D.colours.sequential, S.colour === "value" ? value : c.e);
+    e.setAttribute("fill", fill); say(e, `cell ${c.c}: ${c.n}, ${text}`);
     const label = e.nextElementSibling; if (label?.classList.contains("on-cell")) label.setAttribute("fill", ink(fill));
+  }
+  if (job().members.length) for (const e of $$(".edge,.inner", svg)) {
+    e.dataset.tip0 ??= e.dataset.tip; e.dataset.stroke0 ??= e.getAttribute("stroke");
+    const set = other?.edges[e.dataset.e], [head, , tail] = e.dataset.tip0.split(/(: .*?; )/);
+    say(e, set ? `${head}: ${set[0]}; ${tail}` : e.dataset.tip0);
+    e.setAttribute("stroke", set && e.classList.contains("edge") ? mix(D.colours.diverging, .5 + .5 * Math.sign(set[1]) * (.35 + .65 * Math.abs(set[1]))) : e.dataset.stroke0);
   }
   const ramp = D.colours.diverging, legend = $("#chip-legend"), sw = (kind, colour, text) => { const i = el("i", { className: "sw " + kind }); i.style.background = colour; return el("span", {}, i, text); };
   legend.textContent = "";
@@ -349,7 +360,7 @@ function saySelected() {
   if (v.obs != null) rows.push(["observed", sci(v.obs)]);
   if (J) {
     const cells = J.cells.filter((c) => v.i.includes(c.i));
-    if (cells.length) rows.push([cells.length > 1 ? `${cells.length} cells` : "cell", cells.slice(0, 12).map((c) => `${c.c}: ${c.t}`).join("; ") + (cells.length > 12 ? " …" : "")]);
+    if (cells.length) rows.push([cells.length > 1 ? `${cells.length} cells` : "cell", cells.slice(0, 12).map((c) => `${c.c}: ${J.members[S.member - 1]?.cells[J.cells.indexOf(c)]?.[0] ?? c.t}`).join("; ") + (cells.length > 12 ? " …" : "")]);
     const i = v.i[0];
     if (v.i.length === 1 && J.asked && J.names[i] === v.l) {
       rows.push(["asked", `mean ${sci(J.asked.mean[i])}, sd ${sci(J.asked.sd[i])}`]);
@@ -373,6 +384,7 @@ function remember() {
   if (S.sel >= 0) p.set("select", VARS[S.sel].l);
   if (S.step !== LAST) p.set("pass", S.step);
   if (S.job) p.set("job", JOBS[S.job].name);
+  if (S.member) p.set("member", S.member + 1);
   if (S.kind !== "corr") p.set("matrix", S.kind);
   if (S.colour !== "chain") p.set("colour", S.colour);
   const text = p.toString();
@@ -385,17 +397,26 @@ function recall() {
   S.step = pass == null ? LAST : named >= 0 ? named + 1 : Math.min(Math.max(Number.parseInt(pass, 10) || 0, 0), LAST);
   S.job = Math.max(JOBS.findIndex((j) => j.name === p.get("job")), 0);
   if (S.sel >= 0 && VARS[S.sel].j >= 0) S.job = VARS[S.sel].j;
+  S.member = Math.min(Math.max((Number.parseInt(p.get("member"), 10) || 1) - 1, 0), job()?.members.length ?? 0);
   S.kind = ["corr", "prec", "cells"].includes(p.get("matrix")) ? p.get("matrix") : job()?.asked ? "corr" : "cells";
   S.colour = ["chain", "value", "error"].includes(p.get("colour")) ? p.get("colour") : "chain";
 }
 function show() {
   $$(".job").forEach((e) => { e.hidden = +e.dataset.job !== S.job; });
+  $$(".undrawn").forEach((e) => { e.hidden = job()?.drawn !== false; });
   const choose = $("#job"); if (choose) choose.value = S.job;
+  const member = $("#member"), members = job()?.members.length ?? 0;
+  if (member) {
+    member.parentNode.hidden = !members;
+    if (member.length !== members + 1) member.replaceChildren(...Array.from({ length: members + 1 }, (_, k) => el("option", { value: k, textContent: `${k + 1} of ${members + 1}` })));
+    member.value = S.member;
+  }
+  for (const b of $$("[data-choose]")) b.closest("tr").classList.toggle("on", +b.dataset.choose === S.job);
   for (const b of $$("[data-kind]")) { b.setAttribute("aria-checked", b.dataset.kind === S.kind); b.disabled = b.dataset.kind !== "cells" && job()?.asked?.[b.dataset.kind] == null; }
   for (const b of $$("[data-colour]")) b.setAttribute("aria-checked", b.dataset.colour === S.colour);
   paintChip(); mark(); sayStep(); saySelected(); drawMaps();
 }
-function change(what) { Object.assign(S, what); show(); remember(); }
+function change(what) { if (what.job !== undefined && what.job !== S.job) S.member = 0; Object.assign(S, what); show(); remember(); }
 function select(k) {
   const j = k >= 0 && VARS[k].j >= 0 ? VARS[k].j : S.job;
   change({ sel: k === S.sel && k < 0 ? -1 : k, job: j });
@@ -407,6 +428,9 @@ $("#find").addEventListener("change", (ev) => { const k = byName.get(ev.target.v
 $("#pass").addEventListener("input", (ev) => go(+ev.target.value));
 $("#back").onclick = () => go(S.step - 1); $("#next").onclick = () => go(S.step + 1);
 $("#job")?.addEventListener("change", (ev) => change({ job: +ev.target.value, sel: -1 }));
+$("#member")?.addEventListener("change", (ev) => change({ member: +ev.target.value }));
+for (const b of $$("[data-choose]")) b.onclick = () => change({ job: +b.dataset.choose, sel: -1 });
+const turn = (what, by, count) => { if (count > 1) { change({ [what]: (S[what] + by + count) % count, ...(what === "job" ? { sel: -1 } : {}) }); $("#live").textContent = what === "job" ? `job ${job().name}` : `member ${S.member + 1} of ${count}`; } };
 $("#help").onclick = () => { const k = $("#keys"); k.hidden = !k.hidden; $("#help").setAttribute("aria-expanded", !k.hidden); };
 const theme = (t) => { document.documentElement.dataset.theme = t; for (const p of panels) p.image = null; drawMaps(); };
 $("#theme").onclick = () => theme(dark() ? "light" : "dark");
@@ -430,6 +454,9 @@ document.addEventListener("keydown", (ev) => {
   else if (ev.key === "[") go(S.step - 1);
   else if (ev.key === "j" && n) select((S.sel + 1) % n);
   else if (ev.key === "k" && n) select((S.sel - 1 + n) % n);
+  else if (ev.key === "n") turn("job", 1, JOBS.length);
+  else if (ev.key === "p") turn("job", -1, JOBS.length);
+  else if (ev.key === "m") turn("member", 1, (job()?.members.length ?? 0) + 1);
   else if (ev.key === "t") $("#theme").click();
   else if (ev.key === "/") { ev.preventDefault(); $("#find").focus(); }
   else if (ev.key === "?") $("#help").click();

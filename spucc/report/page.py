@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -19,17 +19,8 @@ from spucc.arrays import FloatArray
 from spucc.device import Family
 from spucc.energy import Domain
 from spucc.report.album import Album
-from spucc.report.chip import draw_chip
-from spucc.report.content import (
-    MOST_JOBS,
-    Content,
-    Fact,
-    JobView,
-    content_of,
-    headline,
-    provenance_facts,
-    schedule_facts,
-)
+from spucc.report.chip import draw_chip, draw_idle
+from spucc.report.content import Content, JobView, content_of
 from spucc.report.figures import (
     draw_ledger,
     draw_marginals,
@@ -40,12 +31,14 @@ from spucc.report.figures import (
 )
 from spucc.report.graph import draw_model
 from spucc.report.picture import CATEGORIES, DIVERGING, SEQUENTIAL
+from spucc.report.words import Fact, figure, headline, percent, provenance_facts, schedule_facts
 from spucc.stages import Configuration, Program
 
 
 def report_html(program: Program, album: Album | None = None) -> str:
     """The page of a program. `album` has the states between its passes, if somebody kept them."""
     content = content_of(program, album)
+    drawn = _drawn(content)
     data = {
         **content.data,
         "colours": {"categories": CATEGORIES, "sequential": SEQUENTIAL, "diverging": DIVERGING},
@@ -57,16 +50,17 @@ def report_html(program: Program, album: Album | None = None) -> str:
         title=escape(f"{name} on {program.device.name}"),
         heading=escape(name),
         subtitle=escape(_subtitle(program)),
-        tiles="".join(f"<div><dt>{escape(a)}</dt><dd>{escape(b)}</dd></div>" for a, b in headline(content)),
+        tiles="".join(f"<div><dt>{escape(a)}</dt><dd>{escape(b)}</dd></div>" for a, b in headline(program)),
         jobs=_job_choice(content),
         last=len(content.passes),
-        chips=_each(content, "view", _chip),
+        chips=drawn["chip"],
         model=draw_model(program.source).svg(),
         model_legend=_model_legend(program),
-        ledgers=_each(content, "plot", lambda v: draw_ledger(v.ledger).svg()),
-        marginals=_each(content, "plot", _marginals),
-        poles=_each(content, "plot", lambda v: _poles(content, v)),
-        schedules=_each(content, "facts", lambda v: _table(schedule_facts(content, v.job))),
+        ledgers=drawn["ledger"],
+        marginals=drawn["marginals"],
+        poles=drawn["poles"],
+        schedules=drawn["schedule"],
+        table=_jobs(content),
         source=_source(program),
         provenance=_provenance(program),
         data=_embedded(data),
@@ -102,43 +96,119 @@ def _subtitle(program: Program) -> str:
     return f"compiled for {d.name}: {d.family}, {d.topology.kind}, {cells}"
 
 
+DRAWN_BYTES = 900_000
+"""What the drawings of all jobs may take; jobs for which nothing is left are rows of a table."""
+
+_JOBS = 1000
+"""Jobs that have a row of their own in that table."""
+
+_PARTS = {"chip": "view", "ledger": "plot", "marginals": "plot", "poles": "plot", "schedule": "facts"}
+"""What is drawn of each job, and the class of its box."""
+
+
 def _job_choice(content: Content) -> str:
-    total = len(content.program.jobs)
-    if total < 2:
-        return ""
+    """Which job is shown, and which member of its ensemble."""
     options = "".join(
         f'<option value="{k}">{escape(v.job.name)} ({v.job.target.n})</option>'
         for k, v in enumerate(content.jobs)
     )
-    more = f" the first {MOST_JOBS} of {total}" if total > MOST_JOBS else ""
-    return f'<label for="job">Job{more} <select id="job">{options}</select></label>'
+    jobs = (
+        f'<label for="job">Job <select id="job">{options}</select></label>' if len(content.jobs) > 1 else ""
+    )
+    ensembles = any(v.board is not None and v.board.codes.members > 1 for v in content.jobs)
+    member = '<label for="member" hidden>Member <select id="member"></select></label>' if ensembles else ""
+    return jobs + member
 
 
-def _each(content: Content, kind: str, draw: Callable[[JobView], str]) -> str:
-    """What is drawn for every job; all but the first hidden."""
+def _drawn(content: Content) -> dict[str, str]:
+    """What is drawn of every job, all but the first hidden; one board for all jobs of a device."""
     if not content.jobs:
-        return '<p class="dim">Nothing is left to run: every variable is given.</p>'
-    reach = (
-        ' tabindex="0" role="application" aria-label="The chip; arrow keys select a neighbour"'
-        if kind == "view"
+        nothing = '<p class="dim">Nothing is left to run: every variable is given.</p>'
+        return dict.fromkeys(_PARTS, nothing)
+    boxes: dict[str, list[str]] = {part: [] for part in _PARTS}
+    boards: set[str] = set()
+    left = DRAWN_BYTES
+    for k, view in enumerate(content.jobs):
+        view.data["drawn"] = k == 0 or left > 0
+        if not view.data["drawn"]:
+            continue
+        drawings = {
+            "chip": _chip(view, boards),
+            "ledger": draw_ledger(view.ledger).svg(),
+            "marginals": _marginals(view),
+            "poles": _poles(content, view),
+            "schedule": _table(schedule_facts(content.program, view.job)),
+        }
+        left -= sum(map(len, drawings.values()))
+        for part, kind in _PARTS.items():
+            reach = _REACH if part == "chip" else ""
+            hidden = " hidden" if k else ""
+            boxes[part].append(
+                f'<div class="{kind} job" data-job="{k}"{reach}{hidden}>{drawings[part]}</div>'
+            )
+    undrawn = (
+        '<p class="dim undrawn" hidden>There are too many jobs to draw each; the table of jobs has its figures, '
+        "and <code>spucc draw --job</code> draws its chip.</p>"
+        if not all(v.data["drawn"] for v in content.jobs)
         else ""
     )
-    return "".join(
-        f'<div class="{kind} job" data-job="{k}"{reach}{" hidden" if k else ""}>{draw(v)}</div>'
-        for k, v in enumerate(content.jobs)
-    ) + (
-        '<p class="dim" id="unplaced" hidden>At this pass nothing has a place yet.</p>'
-        if kind == "view"
-        else ""
+    boxes["chip"].append('<p class="dim" id="unplaced" hidden>At this pass nothing has a place yet.</p>')
+    return {part: "".join(found) + undrawn for part, found in boxes.items()}
+
+
+_REACH = ' tabindex="0" role="application" aria-label="The chip; arrow keys select a neighbour"'
+
+
+def _jobs(content: Content) -> str:
+    """A table of all jobs, which selects one; of very many those with the largest divergence."""
+    if len(content.jobs) < 2:
+        return ""
+    order = sorted(range(len(content.jobs)), key=lambda k: _loss(content.jobs[k]), reverse=True)
+    shown = sorted(order[:_JOBS])
+    heads = ("job", "variables", "cells", "KL, nats a variable", "sd", "mean, in sd", "correlation", "")
+    rows = ["".join(f'<th scope="col">{h}</th>' for h in heads)]
+    for k in shown:
+        view = content.jobs[k]
+        cells = f"{view.board.codes.n:,}" if view.board is not None else "–"
+        figures = ["", "", "", "", "not known"]
+        if view.ledger and view.ledger[-1].basis != "none":
+            e = view.ledger[-1]
+            figures = [figure(e.kl_forward), percent(e.sd_error), figure(e.mean_error)]
+            figures += [figure(e.correlation_error), e.basis]
+        name = f'<button type="button" data-choose="{k}">{escape(view.job.name)}</button>'
+        rest = "".join(f"<td>{escape(t)}</td>" for t in (f"{view.job.target.n:,}", cells, *figures))
+        rows.append(f'<th scope="row">{name}</th>{rest}')
+    left = len(content.jobs) - len(shown)
+    more = f'<p class="dim">and {left:,} more with smaller divergences</p>' if left else ""
+    return (
+        '<section class="card" aria-labelledby="h-jobs"><div class="head"><h2 id="h-jobs">Jobs</h2></div>'
+        f'<div class="scroll"><table class="jobs"><tr>{"</tr><tr>".join(rows)}</tr></table></div>{more}</section>'
     )
 
 
-def _chip(view: JobView) -> str:
-    if view.board is None:
+def _loss(view: JobView) -> float:
+    return view.ledger[-1].kl_forward if view.ledger else float("nan")
+
+
+def _chip(view: JobView, boards: set[str]) -> str:
+    """A job's chip; the first job of a device brings the device's board along."""
+    board = view.board
+    if board is None:
         return '<p class="dim">The job is not compiled to the end, so nothing is on the chip.</p>'
-    members = view.board.codes.members
-    note = f'<p class="dim">Settings are those of the first of {members} members.</p>' if members > 1 else ""
-    return draw_chip(view.board).svg() + note
+    under, device = "", board.device.fingerprint
+    bare = draw_idle(board)
+    view.data["board"] = device if bare is not None else None
+    if bare is not None and device not in boards:
+        boards.add(device)
+        under = f'<g class="board" data-board="{escape(device)}">{bare.elements()}</g>'
+    kept = len(view.data["members"]) + 1
+    left = board.codes.members - kept
+    note = (
+        f'<p class="dim">{left} more members are not drawn; a setting says how far they differ.</p>'
+        if left
+        else ""
+    )
+    return draw_chip(board, idle=False).svg(under=under) + note
 
 
 def _model_legend(program: Program) -> str:

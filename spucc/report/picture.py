@@ -98,8 +98,12 @@ class Picture:
     def _add(self, kind: str, points: object, **more: object) -> None:
         self.shapes.append(Shape(kind, np.asarray(points, dtype=np.float64), **more))  # type: ignore[arg-type]
 
-    def svg(self, *, standalone: bool = False, name: str = "", margin: float = 0.0) -> str:
-        """As SVG text. Standalone pictures carry the namespace, a size and a font."""
+    def elements(self) -> str:
+        """The shapes alone as SVG text."""
+        return "".join(map(_element, self.shapes))
+
+    def svg(self, *, standalone: bool = False, name: str = "", margin: float = 0.0, under: str = "") -> str:
+        """As SVG text. Standalone pictures carry the namespace, a size and a font; `under` is drawn before the shapes."""
         space = ' xmlns="http://www.w3.org/2000/svg"' if standalone else ""
         size = f' width="{_n(self.width)}" height="{_n(self.height)}"' if standalone else ""
         box = f"{_n(-margin)} {_n(-margin)} {_n(self.width + 2 * margin)} {_n(self.height + 2 * margin)}"
@@ -109,7 +113,7 @@ class Picture:
             + ' font-family="system-ui, sans-serif">'
         )
         paper = f'<rect width="100%" height="100%" fill="{PAPER}"/>' if standalone else ""
-        return head + paper + "".join(map(_element, self.shapes)) + "</svg>"
+        return head + paper + under + self.elements() + "</svg>"
 
     def png(self, dots: float = 2.0) -> bytes:
         """As PNG with `dots` pixels a unit. Needs the extra `plot`; raises E0650 without it."""
