@@ -1,4 +1,4 @@
-"""Ising and QUBO problems as text: Gset and Biq Mac graphs, `.qubo` files, dimod's COO.
+"""Ising and QUBO problems as text: Gset and Biq Mac graphs, `.qubo` files, dimod's COO and JSON.
 
 graph   `n m`, then m lines `i j w` (from 1): maximise cut(s) = Σ w_ij (1 − s_i s_j)/2, read as E = Σ w_ij
 s_i s_j, so that
@@ -6,20 +6,24 @@ s_i s_j, so that
 qubo    `p qubo 0 maxNodes nNodes nCouplers`, then `i i v` and `i j v` (from 0): minimise Σ v_ij b_i b_j
 coo     `# vartype=SPIN` (or BINARY), `# offset=…` (ours: dimod drops it), then `i j v` (from 0), linear
 terms as `i i v`
+json    what `BinaryQuadraticModel.to_serializable` gives (schema 3): lists of biases, heads and tails
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Never
+from typing import Any, Literal, Never
 
+import msgspec
 import numpy as np
 from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.diagnostics import Span, fail
-from spucc.energy import Domain, Energy, Quadratic, layout
+from spucc.energy import Domain, Energy, Quadratic, Variable, layout
 
 # A file whose header promises more is refused before any memory is taken.
 _LARGEST = 50_000_000
@@ -134,6 +138,95 @@ def write_coo(energy: Energy) -> str:
     rows += [f"{i} {i} {_number(linear[i])}" for i in own]
     rows += [f"{i} {j} {_number(v)}" for (i, j), v in zip(pairs.tolist(), values.tolist())]
     return "\n".join(rows) + "\n"
+
+
+class _Bqm(msgspec.Struct):
+    """dimod's JSON, the parts that make the model."""
+
+    type: Literal["BinaryQuadraticModel"]
+    use_bytes: bool
+    variable_type: Literal["SPIN", "BINARY"]
+    offset: float
+    variable_labels: list[Any]
+    linear_biases: list[float]
+    quadratic_biases: list[float]
+    quadratic_head: list[int]
+    quadratic_tail: list[int]
+
+
+def read_bqm(path: str | Path) -> Energy:
+    """dimod's JSON as an energy over spins or bits, its variables in the file's order: by their labels where these are
+    names (`named`), else `x[n]`. Raises E0620 and E0621."""
+    text, name = _text(path)
+    try:
+        raw = msgspec.json.decode(text)
+        if isinstance(raw, dict) and raw.get("use_bytes") is True:
+            way = "write it with `json.dumps(bqm.to_serializable())`"
+            _bad(name, 1, "the biases are kept as bytes, which is no JSON", way)
+        found = msgspec.convert(raw, _Bqm)
+    except (msgspec.DecodeError, RecursionError) as error:
+        _bad(
+            name,
+            1,
+            f"not a binary quadratic model: {error}",
+            "write it with `json.dumps(bqm.to_serializable())`",
+        )
+    n, m = len(found.linear_biases), len(found.quadratic_biases)
+    _check_size(n, m, name)
+    for what, size, wanted in (
+        ("labels", len(found.variable_labels), n),
+        ("heads", len(found.quadratic_head), m),
+        ("tails", len(found.quadratic_tail), m),
+    ):
+        if size != wanted:
+            _bad(name, 1, f"there are {size} {what}, where the biases need {wanted}", "is the file cut off?")
+    pairs = np.array([found.quadratic_head, found.quadratic_tail], dtype=np.float64).T.reshape(m, 2)
+    if m and (pairs.min() < 0 or pairs.max() >= n or (pairs[:, 0] == pairs[:, 1]).any()):
+        wrong = np.flatnonzero(((pairs < 0) | (pairs >= n)).any(axis=1) | (pairs[:, 0] == pairs[:, 1]))[0]
+        i, j = found.quadratic_head[wrong], found.quadratic_tail[wrong]
+        _bad(name, 1, f"coupling {wrong} joins {i} and {j}", f"variables are 0 … {n - 1}, and a pair has two")
+    linear, values = np.array(found.linear_biases), np.array(found.quadratic_biases)
+    domain = Domain.SPIN if found.variable_type == "SPIN" else Domain.BIT
+    energy = _energy("x", n, domain, linear, pairs.astype(np.int64), values, found.offset)
+    if not (np.isfinite(energy.linear).all() and np.isfinite(values).all() and np.isfinite(found.offset)):
+        _bad(name, 1, "a bias is not finite", "give finite numbers")
+    return replace(energy, variables=named(found.variable_labels, domain))
+
+
+def write_bqm(energy: Energy) -> str:
+    """The inverse of `read_bqm`, for `dimod.BinaryQuadraticModel.from_serializable`. Raises E0622 as `write_coo`."""
+    domain = Domain.BIT if energy.domains[2].size else Domain.SPIN
+    n, linear, pairs, values, constant = _parts(energy, domain)
+    content = {
+        "type": "BinaryQuadraticModel",
+        "version": {"bqm_schema": "3.0.0"},
+        "use_bytes": False,
+        "index_type": "int32",
+        "bias_type": "float64",
+        "num_variables": n,
+        "num_interactions": len(values),
+        "variable_labels": list(energy.labels()),
+        "variable_type": "SPIN" if domain is Domain.SPIN else "BINARY",
+        "offset": constant,
+        "info": {},
+        "linear_biases": linear.tolist(),
+        "quadratic_biases": values.tolist(),
+        "quadratic_head": pairs[:, 0].tolist(),
+        "quadratic_tail": pairs[:, 1].tolist(),
+    }
+    return msgspec.json.encode(content).decode() + "\n"
+
+
+# More variables than these are one array, since nobody reads so many names.
+_NAMED = 10_000
+
+
+def named(labels: Sequence[Any], domain: Domain) -> tuple[Variable, ...]:
+    """Variables for labels of another tool: one of each name where all are distinct names, else the array `x[n]`."""
+    words = [w for w in labels if isinstance(w, str) and w.isidentifier()]
+    if not 0 < len(labels) <= _NAMED or len(set(words)) != len(labels):
+        return layout([("x", (len(labels),), domain, None)])
+    return layout([(w, (), domain, None) for w in words])
 
 
 # --- what the formats share
