@@ -74,24 +74,23 @@ def default_passes(device: Device) -> str:
     return PIPELINES[device.family]
 
 
-def check_queries(energy: Energy, device: Device | None = None) -> None:
-    """Refuse queries that the device, or with none given any device, does not serve, by name: E0493."""
-    from spucc.device import Family
-
+def check_queries(energy: Energy) -> None:
+    """Refuse queries that no device serves, by name: E0493."""
     _, spin, bit = energy.domains
-    found = []
-    for q in energy.queries:
-        if q.kind is not QueryKind.TRAJECTORY:
-            continue
-        why, way = "", "compile for `langevin-ideal` or another Langevin device"
-        if spin.size or bit.size:
-            name = energy.label(int(min([*spin[:1], *bit[:1]])))
-            why, way = f"`{name}` takes two values: spins jump, they have no path", "ask for `sample`"
-        elif device is not None and device.family is not Family.LANGEVIN:
-            why = f"`{device.name}` is not a device whose path is simulated from a given start"
-        if why:
-            title = f"query `{q.name}` asks for a `trajectory`, but {why}"
-            found.append(Diagnostic("E0493", title, q.span, help=way))
+    if not spin.size and not bit.size:
+        return
+    name = energy.label(int(min([*spin[:1], *bit[:1]])))
+    why = f"`{name}` takes two values: spins jump, they have no path"
+    found = [
+        Diagnostic(
+            "E0493",
+            f"query `{q.name}` asks for a `trajectory`, but {why}",
+            q.span,
+            help="ask for `sample`",
+        )
+        for q in energy.queries
+        if q.kind is QueryKind.TRAJECTORY
+    ]
     if found:
         raise SpuccError(found)
 
@@ -113,7 +112,7 @@ def start(energy: Energy, device: Device, provenance: Provenance | None = None) 
     """The state that the first pass takes. Raises E0493 for queries that are not served, E0494 for an empty model,
     E0515 and E0516 for real variables beside spins."""
     energy = with_queries(energy)
-    check_queries(energy, device)
+    check_queries(energy)
     if energy.domains[0].size and (energy.domains[1].size or energy.domains[2].size):
         from spucc.mixed import refuse_mixed
 

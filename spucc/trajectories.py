@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from spucc.arrays import FloatArray
+from spucc.device import Family
 from spucc.energy import Query
 from spucc.results import Answer
-from spucc.stages import Program, source_maps
+from spucc.stages import Job, Program, source_maps
 from spucc.taker import Plan
+
+if TYPE_CHECKING:
+    from spucc.targets.langevin.paths import Paths
+    from spucc.targets.paths import LinearPaths
 
 
 class Trajectory:
@@ -16,7 +24,7 @@ class Trajectory:
 
     Of a run of `plan.draws` draws on each of `plan.chains` chains it makes `plan.chains` paths, read at `plan.draws` times
     that divide the query's duration evenly. All coordinates start at 0 (what is observed at its value) unless the query gives
-    a start.
+    a start; coils start without a current.
     """
 
     def __init__(self, program: Program, query: Query, plan: Plan, seed: int) -> None:
@@ -44,9 +52,7 @@ class Trajectory:
 
     def answer(self) -> Answer:
         """`value` [paths, times, *shape]; `extra`: `time` [times] in the device's unit, `heat` [paths] in kT. Raises E0554 for
-        a path that escapes."""
-        from spucc.targets.langevin.paths import follow
-
+        a path that escapes, E0493 for a job in a loop with the host."""
         query, plan = self.query, self._plan
         form, duration = query.form, query.duration
         assert form is not None and duration is not None
@@ -55,26 +61,17 @@ class Trajectory:
         # what no job carries was observed, and stays where it is
         x = np.broadcast_to(offset, (plan.chains, plan.draws, offset.size)).copy()
         heat = np.zeros(plan.chains)
-        steps, biases, mobilities = [0.0], [0.0], [0.0]
-        for job, m in zip(self._program.jobs, maps):
-            got = follow(
-                job,
-                self._program.device,
-                np.asarray(m.T @ (start - offset)),
-                duration=duration,
-                times=plan.draws,
-                paths=plan.chains,
-                seed=self._seed,
-            )
+        found = [
+            self._follow(job, np.asarray(m.T @ (start - offset)), duration)
+            for job, m in zip(self._program.jobs, maps)
+        ]
+        for got, m in zip(found, maps):
             x += np.asarray((m @ got.values.reshape(-1, m.shape[1]).T).T).reshape(x.shape)
             heat += got.heat
-            steps.append(got.step)
-            biases.append(got.bias)
-            mobilities.append(got.mobility)
         error = float(heat.std(ddof=1) / np.sqrt(heat.size)) if heat.size > 1 else np.nan
         note = (
-            f"{plan.chains} paths read at {plan.draws} times; time step {max(steps):.3g} (bias of <x^2> up to {max(biases):.1g}),"
-            f" mobility {max(mobilities):.3g}; heat to the bath {heat.mean():.4g} ± {error:.2g} kT a path"
+            f"{plan.chains} paths read at {plan.draws} times; {_worst(found)}; "
+            f"heat to the bath {heat.mean():.4g} ± {error:.2g} kT a path"
         )
         return Answer(
             query.name,
@@ -84,3 +81,26 @@ class Trajectory:
             note=note,
             extra={"time": duration * np.arange(1, plan.draws + 1) / plan.draws, "heat": heat},
         )
+
+    def _follow(self, job: Job, start: FloatArray, duration: float) -> Paths | LinearPaths:
+        """The paths of one job, by the equation of its device's family."""
+        device, plan = self._program.device_of(job), self._plan
+        if device.family is Family.LANGEVIN:
+            from spucc.targets.langevin.paths import follow
+        else:
+            from spucc.targets.paths import follow  # type: ignore[assignment]
+        return follow(
+            job, device, start, duration=duration, times=plan.draws, paths=plan.chains, seed=self._seed
+        )
+
+
+def _worst(found: Sequence[Paths | LinearPaths]) -> str:
+    """How far paths are from the device's equation, the worst of all jobs."""
+    stepped = [p for p in found if not hasattr(p, "error")]
+    if stepped:
+        return (
+            f"time step {max(p.step for p in stepped):.3g} (bias of <x^2> up to {max(p.bias for p in stepped):.1g}), "
+            f"mobility {max(p.mobility for p in stepped):.3g}"
+        )
+    error = max((p.error for p in found if hasattr(p, "error")), default=0.0)
+    return f"steps within {error:.1g} sd of the circuit's" if error else "steps without discretisation error"

@@ -47,7 +47,8 @@ class Langevin:
     def onward(self, job: Job, device: Device, start: FloatArray, length: float, seed: int) -> FloatArray:
         """A draw [n] that goes on from `start` [n] by the schedule's interval of adjusted steps of `length`, which keep the law
         of the job's units for any length."""
-        from spucc.targets.langevin.paths import back_of, cells_at
+        from spucc.targets.langevin.paths import back_of
+        from spucc.targets.paths import cells_at
 
         configuration = configuration_of(job, Domain.REAL)
         codes, back = configuration.codes, back_of(configuration)

@@ -94,6 +94,12 @@ class Walk:
             return self._equilibrium(rngs).T
         return self._onward(state.T, rngs, self._count, self._step, self.mix).T
 
+    def at(self, cells: FloatArray) -> FloatArray:
+        """The states [chains, states] with cells [chains, n] and no current in the coils."""
+        if self._pairs:
+            return np.concatenate([np.zeros_like(cells), (self._circuit.matrix @ cells.T).T], axis=1)
+        return cells - self.mean
+
     def cells(self, state: FloatArray) -> FloatArray:
         """What is read of states [chains, states]: [chains, n]."""
         if self._pairs:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import linalg as sparse_linalg
 
 from spucc.arrays import FloatArray
 from spucc.device import Device
@@ -23,6 +21,7 @@ from spucc.targets.langevin.potential import Potential
 from spucc.targets.langevin.step_choice import transient_step
 from spucc.targets.langevin.walkers import Walkers
 from spucc.targets.nonlinear import units
+from spucc.targets.paths import cells_at
 from spucc.targets.pbit import configuration_of, seed_of
 
 if TYPE_CHECKING:
@@ -137,16 +136,3 @@ def back_of(configuration: Configuration) -> Affine:
         assert isinstance(back, Affine)
         total = back.after(total)
     return total
-
-
-def cells_at(back: Affine, x: FloatArray) -> FloatArray:
-    """The positions y [cells] that are read as x = A y + b [n]: exact where A is invertible, else of least norm."""
-    gap = np.asarray(x - back.offset, dtype=np.float64)
-    a = sparse.csr_array(back.matrix)
-    if a.shape[0] == a.shape[1] and a.nnz == a.shape[0]:
-        # one entry a row and a column: a scaled permutation
-        y = np.zeros(a.shape[1])
-        rows = np.repeat(np.arange(a.shape[0]), np.diff(a.indptr))
-        y[a.indices] = gap[rows] / a.data
-        return y
-    return np.asarray(sparse_linalg.lsqr(a, gap, atol=1e-14, btol=1e-14)[0])
