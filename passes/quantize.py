@@ -15,7 +15,7 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Bank, Device
 from spucc.diagnostics import fail
 from spucc.energy import Domain
-from spucc.passes.quantizing import quantize_board
+from spucc.passes.quantizing import lossy_book, quantize_board
 from spucc.passes.quantizing.quantize_search import Search, search
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine, HostLoop
@@ -31,8 +31,8 @@ METHODS = ("auto", "round", "descent", "babai", "lll", "exact")
 class Quantize(JobPass):
     """`Placed` → `Quantized`: integer codes, and the read-out scales and offsets that fit them best.
 
-    `method`: auto (by size and conditioning), round, descent, babai, lll, exact (at most six cells, optimum proved for the
-    scales it ends with). `ensemble` K > 1 makes K programs by unbiased rounding whose merged draws err in second order.
+    `method`: auto (by size and conditioning), round, descent, babai, lll, exact (at most six cells: the best codes at
+    the scales that are the best for them, or how far from them at most, proved). `ensemble` K > 1 makes K programs by unbiased rounding whose merged draws err in second order.
     `seconds` bounds the search (process time); without it the effort follows `--optimize`. `bits` uses only 2^bits codes of
     every bank.
     """
@@ -66,16 +66,17 @@ class Quantize(JobPass):
         book = quantize_board.board(placed, device, self.bits)
         matrix = circuit.network(device, placed.cell, placed.edges, placed.ground, placed.coupling)
         deadline = None if self.seconds is None else time.process_time() + self.seconds
+        read = quantize_board.reading(job, placed)
         found = search(
-            book,
-            matrix,
-            read=quantize_board.reading(job, placed),
+            *lossy_book.by_law(book, matrix, placed, device, self.method),
+            read=read,
             method=self.method,
             effort=context.optimize,
             members=self.ensemble,
             rng=context.rng(0x9A7),
             stop=_stopper(context, deadline),
         )
+        found = lossy_book.judged(found, matrix, placed, device, read)
         if found.kl / max(book.n, 1) > HOPELESS and not any(isinstance(b, HostLoop) for b in job.readbacks()):
             fail(
                 "E0573",

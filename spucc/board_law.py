@@ -17,7 +17,7 @@ from spucc.arrays import FloatArray, IntArray
 from spucc.device import Device, Family
 
 LYAPUNOV = 250
-"""Up to so many cells the Lyapunov equation of the 2n states is solved; beyond, the law is taken to first order."""
+"""Up to so many unequal cells the Lyapunov equation of the 2n states is solved; beyond, `lossy_precision` stands for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,11 @@ class Parts:
         """Whether the law is θC⁻¹: no series resistance, every source at its resistor's temperature."""
         theta = self.noise * self.resistance
         return not self.series.any() and bool(np.ptp(theta) <= 1e-12 * theta.max(initial=0.0))
+
+    def equal(self) -> bool:
+        """Whether all cells have the same parts."""
+        every = (self.resistance, self.inductance, self.series, self.noise)
+        return all(bool(np.ptp(part) <= 1e-14 * part.max(initial=0.0)) for part in every)
 
 
 def parts_of(device: Device, cells: IntArray, theta: float) -> Parts:
@@ -51,6 +56,21 @@ def parts_of(device: Device, cells: IntArray, theta: float) -> Parts:
     )
 
 
+def lossy_precision(c: FloatArray, parts: Parts) -> FloatArray:
+    """θ times the precision of the voltages, for C [..., n, n] in F and sources at their resistors' temperature.
+
+        Λ(C) = C + C √a (1 + r_s/R + ρCρ)⁻¹ √a C,   a = r_s R/ℓ,   ρ = r_s/√ℓ
+
+    Solving the three moment equations of one mode gives this; so it is exact for equal cells, whose modes part, and right
+    to first order in the losses otherwise (physics §5: C + a C²).
+    """
+    a = np.sqrt(parts.series * parts.resistance / parts.inductance)
+    rho = parts.series / np.sqrt(parts.inductance)
+    inner = c * np.outer(rho, rho) + np.diag(1 + parts.series / parts.resistance)
+    half = a[:, None] * c
+    return np.asarray(c + np.swapaxes(half, -1, -2) @ np.linalg.solve(inner, half))
+
+
 def voltage_covariance(c: FloatArray, parts: Parts) -> FloatArray:
     """The stationary covariance [V²] of the cells' voltages for a capacitance matrix C [n, n] in F.
 
@@ -60,6 +80,8 @@ def voltage_covariance(c: FloatArray, parts: Parts) -> FloatArray:
     theta = float(np.mean(parts.noise * parts.resistance))
     if parts.equilibrium():
         return _symmetric(theta * linalg.inv(c))
+    if parts.equal():
+        return _symmetric(theta * linalg.inv(lossy_precision(c, parts)))
     # States i √(L/θ) and v √(c0/θ), time in units of √(L c0).
     c0, l0 = float(np.mean(np.diagonal(c))), float(np.mean(parts.inductance))
     time = np.sqrt(l0 * c0)
@@ -84,7 +106,7 @@ def voltage_covariance(c: FloatArray, parts: Parts) -> FloatArray:
 def cell_covariance(device: Device, cells: IntArray, matrix: sparse.csr_array, scale: float) -> FloatArray:
     """Covariance [n, n] of the cells of any Gaussian family: scale · matrix⁻¹, or what lossy resonators make of it.
 
-    Beyond `LYAPUNOV` cells to first order: precision·θ = C + (r_s R/ℓ) C² (physics §5).
+    Beyond `LYAPUNOV` unequal cells by `lossy_precision`.
     """
     dense = matrix.toarray()
     if device.family is not Family.CAPACITIVE:
@@ -92,8 +114,7 @@ def cell_covariance(device: Device, cells: IntArray, matrix: sparse.csr_array, s
     parts = parts_of(device, cells, scale)
     if parts.equilibrium() or cells.size <= LYAPUNOV:
         return voltage_covariance(dense, parts)
-    loss = np.sqrt(parts.series * parts.resistance / parts.inductance)
-    return _symmetric(scale * linalg.inv(dense + dense @ np.diag(loss**2) @ dense))
+    return _symmetric(scale * linalg.inv(lossy_precision(dense, parts)))
 
 
 def _symmetric(a: FloatArray) -> FloatArray:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import linalg, optimize, sparse
 
 from spucc.arrays import FloatArray, IntArray
+from spucc.passes.fitting.lossy import Lossy
 from spucc.passes.fitting.spring_scaling import Box
 from spucc.passes.realising.moments import inverse
 
@@ -64,11 +65,11 @@ def _local(
     w = np.clip(np.concatenate([np.full(n, 0.3), np.full(edges.shape[0], 0.1)]) * high, low, high)
     w = _network_step(sigma / np.outer(d, d), edges, sign, w, low, high)
     d = 1.0 / scale_step(matrix(n, edges, sign, w) * sigma, 1.0 / d)
-    d, w = _joint_step(sigma, edges, sign, d, w, low, high, iterations)
+    d, w = joint_step(sigma, edges, sign, d, w, low, high, iterations)
     a = matrix(n, edges, sign, w)
     d = 1.0 / scale_step(a * sigma, 1.0 / d)
     loss = np.abs(np.diagonal(a @ (sigma / np.outer(d, d))) - 1.0)
-    return Nearest(d, w[:n], w[n:], _divergence(a, sigma, d) / n, np.argsort(-loss)[:4].astype(np.int64))
+    return Nearest(d, w[:n], w[n:], law_divergence(a, sigma, d) / n, np.argsort(-loss)[:4].astype(np.int64))
 
 
 def matrix(n: int, edges: IntArray, sign: FloatArray, w: FloatArray) -> FloatArray:
@@ -79,7 +80,7 @@ def matrix(n: int, edges: IntArray, sign: FloatArray, w: FloatArray) -> FloatArr
     return a
 
 
-def _effective(s: FloatArray, edges: IntArray, sign: FloatArray) -> FloatArray:
+def effective(s: FloatArray, edges: IntArray, sign: FloatArray) -> FloatArray:
     """a_eᵀ S a_e of every capacitor: S_ii to ground, S_ii + S_jj ∓ 2 S_ij across a coupler."""
     i, j, diagonal = edges[:, 0], edges[:, 1], np.diagonal(s)
     return np.concatenate([diagonal, diagonal[i] + diagonal[j] - 2 * sign * s[i, j]])
@@ -90,7 +91,7 @@ def _network_step(
 ) -> FloatArray:
     """min tr(A T) − log det A over the capacitors in [low, high], by L-BFGS-B in units of each one's own
     curvature."""
-    wanted = _effective(t, edges, sign)
+    wanted = effective(t, edges, sign)
     unit = 1.0 / np.maximum(wanted, 1e-300)
 
     def objective(z: FloatArray) -> tuple[float, FloatArray]:
@@ -98,13 +99,13 @@ def _network_step(
         if found is None:
             return 1e30, np.zeros_like(z)
         s, logdet = found
-        return float(wanted @ (z * unit)) - logdet, unit * (wanted - _effective(s, edges, sign))
+        return float(wanted @ (z * unit)) - logdet, unit * (wanted - effective(s, edges, sign))
 
     z = _bounded(objective, w / unit, low / unit, high / unit, 300)
     return np.asarray(np.clip(z * unit, low, high))
 
 
-def _joint_step(
+def joint_step(
     sigma: FloatArray,
     edges: IntArray,
     sign: FloatArray,
@@ -113,24 +114,33 @@ def _joint_step(
     low: FloatArray,
     high: FloatArray,
     iterations: int,
+    lossy: Lossy | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Scales and capacitors together: min ½ tr(A Σ_D) − ½ log det A + Σ log d over log d and the capacitors in range."""
+    """Scales and capacitors together: min ½ tr(A Σ_D) − ½ log det A + Σ log d over log d and the capacitors in range.
+
+    With `lossy` for Λ(A) instead of A; then the mean of log d stays, as losses are least on the smallest capacitors, which
+    are rounded worst.
+    """
     n = d.size
     start = sigma / np.outer(d, d)
-    unit = 1.0 / np.maximum(_effective(start, edges, sign), 1e-300)
+    unit = 1.0 / np.maximum(effective(start, edges, sign), 1e-300)
 
     def objective(z: FloatArray) -> tuple[float, FloatArray]:
-        t = np.exp(z[:n])
+        y = z[:n] if lossy is None else z[:n] - z[:n].mean()
+        t = np.exp(y)
         a = matrix(n, edges, sign, z[n:] * unit)
-        found = _inverse_of(a)
+        law = a if lossy is None else lossy.law(a)
+        found = _inverse_of(law)
         if found is None:
             return 1e30, np.zeros_like(z)
         s, logdet = found
         scaled = start * np.outer(t, t)
-        own = a * scaled
-        value = 0.5 * (float(own.sum()) - logdet) - float(z[:n].sum())
-        slope = 0.5 * unit * _effective(scaled - s, edges, sign)
-        return value, np.concatenate([own.sum(axis=1) - 1.0, slope])
+        own = law * scaled
+        value = 0.5 * (float(own.sum()) - logdet) - float(y.sum())
+        pull = scaled - s if lossy is None else lossy.back(a, scaled - s)
+        slope = 0.5 * unit * effective(pull, edges, sign)
+        turn = own.sum(axis=1) - 1.0
+        return value, np.concatenate([turn if lossy is None else turn - turn.mean(), slope])
 
     reach = np.full(n, 40.0)
     z = _bounded(
@@ -140,7 +150,8 @@ def _joint_step(
         np.concatenate([reach, high / unit]),
         iterations,
     )
-    return np.asarray(d / np.exp(z[:n])), np.asarray(np.clip(z[n:] * unit, low, high))
+    y = z[:n] if lossy is None else z[:n] - z[:n].mean()
+    return np.asarray(d / np.exp(y)), np.asarray(np.clip(z[n:] * unit, low, high))
 
 
 def _bounded(
@@ -186,8 +197,8 @@ def scale_step(s: FloatArray, t: FloatArray) -> FloatArray:
     return t
 
 
-def _divergence(a: FloatArray, sigma: FloatArray, d: FloatArray) -> float:
-    """KL in nats, from the eigenvalues of the whitened precision."""
+def law_divergence(a: FloatArray, sigma: FloatArray, d: FloatArray) -> float:
+    """KL(N(0, Σ) ‖ N(0, D A⁻¹ D)) in nats, from the eigenvalues of the whitened precision."""
     factor = linalg.cholesky(sigma / np.outer(d, d), lower=True)
     values = np.maximum(linalg.eigvalsh(factor.T @ a @ factor), 1e-300)
     return 0.5 * float(np.sum(values - 1.0 - np.log(values)))

@@ -6,6 +6,7 @@ range's share of the loss, apart from what rounding will cost later; `range_floo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,15 +44,9 @@ def fit_springs(job: Job, placed: Placed, device: Device, context: Context) -> O
     """
     edges, size, coupling = board_couplers(placed, device)
     k = assemble(device.family, edges, placed.ground, coupling)
-    to_ground, across = strays(device, placed.cell, edges)
-    negative = coupling < 0
-    # A stray stays positive across a negative coupler: that is then larger by the stray, and both ground capacitors
-    # smaller by twice the stray (`spucc.circuit.network`).
-    shift = np.where(negative, 2 * across, 0.0)
-    extra = np.bincount(edges[:, 0], shift, placed.n) + np.bincount(edges[:, 1], shift, placed.n)
-    ranges = bank_ranges(device, placed.cell, edges)
-    box = _box(device, ranges, to_ground + extra, np.where(negative, -across, across))
-    sign = np.where(negative, -1.0, 1.0)
+    sign = np.where(coupling < 0, -1.0, 1.0)
+    bench = bench_of(device, placed.cell, edges, sign)
+    box = bench.box
     sigma, cross = law_entries(k, edges, sign)
     net = Network(comparison(k), edges, size, sigma, cross)
     free = bool(((size > 0) | (box.coupling_low <= 0)).all())
@@ -64,8 +59,7 @@ def fit_springs(job: Job, placed: Placed, device: Device, context: Context) -> O
     else:
         near, notes = _nearest(job, placed, device, k, edges, sign, box, context)
         d, g, c = near.scale, near.ground, near.coupling
-    ground = np.clip(g - to_ground - extra, ranges[0], ranges[1])
-    value = np.clip(c - np.where(negative, -across, across), ranges[2] * (c > 0), ranges[3])
+    ground, value = bench.programmed(g, c)
     theta, swing = noise_scale(device, assemble(device.family, edges, g, sign * c), job)
     loss = rounding_loss(net, d, box) / max(placed.n, 1)
     if loss > 0:
@@ -171,17 +165,47 @@ def bank_ranges(device: Device, cell: IntArray, edges: IntArray) -> tuple[FloatA
     return tuple(nominal)
 
 
-def _box(device: Device, ranges: tuple[FloatArray, ...], to_ground: FloatArray, across: FloatArray) -> Box:
-    spec = device.spec
-    ground_low, ground_high, low, high = ranges
-    return Box(
-        ground_low + to_ground,
-        ground_high + to_ground,
-        np.maximum(low + across, 0.0),
-        high + across,
-        np.full(to_ground.size, step_error(spec.ground)),
-        np.full(across.size, step_error(spec.coupling)),
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What a board offers some cells: the `box` of their total capacitors, strays included, and what of it is stray: `ground`
+    [n] at each cell and `coupling` [m] across each coupler of the given sign."""
+
+    box: Box
+    ground: FloatArray
+    coupling: FloatArray
+
+    def programmed(self, g: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The banks' values for total capacitors g [n] and c [m] within the box, an absent coupler's being 0."""
+        ground, coupling, box = g - self.ground, c - self.coupling, self.box
+        return (
+            np.clip(ground, box.ground_low - self.ground, box.ground_high - self.ground),
+            np.clip(
+                coupling, (box.coupling_low - self.coupling) * (c > 0), box.coupling_high - self.coupling
+            ),
+        )
+
+
+def bench_of(device: Device, cell: IntArray, edges: IntArray, sign: FloatArray) -> Bench:
+    """The bench of the cells `cell` [n] and couplers `edges` [m, 2], `sign` −1 for negative ones.
+
+    A stray stays positive across a negative coupler: that is then larger by the stray, and both ground capacitors smaller by
+    twice the stray (`spucc.circuit.network`).
+    """
+    spec, n = device.spec, cell.size
+    to_ground, across = strays(device, cell, edges)
+    shift = np.where(sign < 0, 2 * across, 0.0)
+    ground = to_ground + np.bincount(edges[:, 0], shift, n) + np.bincount(edges[:, 1], shift, n)
+    coupling = sign * across
+    ground_low, ground_high, low, high = bank_ranges(device, cell, edges)
+    box = Box(
+        ground_low + ground,
+        ground_high + ground,
+        np.maximum(low + coupling, 0.0),
+        high + coupling,
+        np.full(n, step_error(spec.ground)),
+        np.full(sign.size, step_error(spec.coupling)),
     )
+    return Bench(box, ground, coupling)
 
 
 def noise_scale(device: Device, c: sparse.csr_array, job: Job) -> tuple[float, str]:

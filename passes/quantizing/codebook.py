@@ -11,7 +11,7 @@ monotone in its codes, is searched like any other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -163,6 +163,9 @@ def _as_table(part: Levels, width: int) -> Levels:
 class Codebook:
     """The matrices that a board can be set to. `base` is A0 (None: zero)."""
 
+    linear: ClassVar[bool] = True
+    """Whether `dense` is linear in the values, as `descent` takes for granted."""
+
     n: int
     i: IntArray
     j: IntArray
@@ -217,6 +220,11 @@ class Codebook:
         if self.base is not None:
             flat += self.base.toarray()
         return out
+
+    def lean(self, u: FloatArray, matrix: FloatArray) -> FloatArray:
+        """V [n, k] of a symmetric root U [n, k]: at the setting of this matrix the change dA of the capacitors changes
+        UᵀAU by the symmetric part of Uᵀ dA V."""
+        return u
 
     def sparse(self, v: FloatArray) -> sparse.csr_array:
         """A(v)."""

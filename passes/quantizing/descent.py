@@ -87,8 +87,10 @@ def descend(
     """Coordinate descent on the exact divergence, alternating with the refit of r, from a positive definite start.
 
     Returns indices [m] and scales [n]. Each move is the best single step of all components; every round ends with a fresh
-    inverse, so that rounding errors do not add up.
+    inverse, so that rounding errors do not add up. Moves are priced for matrices linear in the values: others are left.
     """
+    if not book.linear:
+        return k, refit(law, book.dense(book.levels.value(k)), r)
     levels = book.levels
     limit = 6 * book.size
     for _ in range(rounds):

@@ -37,13 +37,13 @@ def tangents(book: Codebook, law: Law, precision: FloatArray, r: FloatArray) -> 
         return np.asarray((x[:, row] * y[:, col] + x[:, col] * y[:, row]) * weight).T
 
     i, j = book.i, book.j
-    n = book.n
+    n, v = book.n, book.lean(u, precision)
+    own = 0.5 * outer(u, v)
     f = np.empty((row.size, book.size))
-    f[:, :n] = 0.5 * outer(u, u) * book.a[:n]
+    f[:, :n] = own * book.a[:n]
     e = slice(n, None)
-    f[:, e] = outer(u[i[e]], u[j[e]]) * book.b[e]
+    f[:, e] = 0.5 * (outer(u[i[e]], v[j[e]]) + outer(v[i[e]], u[j[e]])) * book.b[e]
     if book.a[e].any():
-        own = 0.5 * outer(u, u)
         f[:, e] += own[:, i[e]] * book.a[e] + own[:, j[e]] * book.c[e]
     return 2.0 * f, 2.0 * outer(w.T, u)
 
