@@ -28,7 +28,7 @@ import numpy as np
 from spucc.arrays import frozen
 from spucc.device import Bank, Calibration, Device, DeviceSpec, Family, Topology
 from spucc.diagnostics import Diagnostic, Span, SpuccError, did_you_mean, fail
-from spucc.topology import KINDS, OFFSET_RULES, beside, build, read_arrays
+from spucc.topology import KINDS, OFFSET_RULES, OFFSET_SOURCES, beside, build, read_arrays
 
 # The device whose figures a lattice by parameters starts from.
 _BASE = {
@@ -222,6 +222,7 @@ def _lattice(call: re.Match[str], changes: str) -> tuple[dict[str, Any], tuple[s
     }
     if kind in OFFSET_RULES:
         topology["rules"] = [list(rule) for rule in OFFSET_RULES[kind]]
+        table["provenance"] = {**table.get("provenance", {}), "topology": OFFSET_SOURCES[kind]}
     table |= {"name": call[0], "family": str(family), "topology": topology, "dead": {}}
     table["description"] = (
         f"{call[0]}, with the figures of {base}" if base in _shelf() else f"{call[0]}, without limits"

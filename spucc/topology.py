@@ -27,7 +27,17 @@ OFFSET_RULES: dict[str, tuple[tuple[int, int], ...]] = {
     "g20": ((0, 1), (4, 1), (3, 6), (8, 7), (14, 9)),
     "g24": ((0, 1), (1, 2), (4, 1), (3, 6), (8, 7), (14, 9)),
 }
-"""The rules of the lattices with 8 … 24 couplers a cell (arXiv 2510.23972, table of connectivities)."""
+"""The rules of the lattices with 8 … 24 couplers a cell."""
+
+OFFSET_SOURCES = {
+    "g8": "arXiv 2510.23972, table of connectivities; the authors' replication code has the same rules",
+    "g12": "arXiv 2510.23972, table of connectivities; the authors' replication code has the mirror image (10, 9)",
+    "g16": "arXiv 2510.23972, table of connectivities, as ferrotherm has it; the authors' replication code has (11, 14) "
+    "beside the rules of g12",
+    "g20": "assumed: five rules after arXiv 2510.23972, not compared with its table",
+    "g24": "assumed: six rules after arXiv 2510.23972, not compared with its table",
+}
+"""Where each set of rules comes from."""
 
 # Where the bars of a Pegasus graph begin, for the 12 tracks of a vertical and of a horizontal bundle
 # (Boothby, Bunyk, Raymond, Roy: Next-Generation Topology of D-Wave Quantum Processors, arXiv 2003.00133, §2).

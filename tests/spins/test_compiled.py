@@ -499,3 +499,18 @@ def test_tempering_mixes_a_glass_that_plain_sweeps_do_not_and_goes_on_from_a_che
     np.testing.assert_array_equal(got, whole.value.reshape(2, 150, n)[:, :40])
     with pytest.raises(SpuccError, match="E0728"):
         next(backend.run(job, device, Request(1, 1, 0, Mode.TRAJECTORY)))
+
+
+def test_offset_lattices_say_where_their_rules_come_from_and_are_two_coloured() -> None:
+    from spucc.topology import OFFSET_RULES, OFFSET_SOURCES
+
+    assert set(OFFSET_SOURCES) == set(OFFSET_RULES)
+    for name, rules in OFFSET_RULES.items():
+        device = load_device(f"{name}(40,40)")
+        assert device.spec.provenance["topology"] == OFFSET_SOURCES[name]
+        assert len(rules) == int(name[1:]) / 4
+        r, c = np.divmod(device.topology.edges, 40)
+        assert ((r + c).sum(axis=1) % 2 == 1).all()
+        # far from the border every cell has all its neighbours
+        degree = np.bincount(device.topology.edges.ravel())
+        assert degree.max() == int(name[1:])
