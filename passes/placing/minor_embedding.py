@@ -18,6 +18,8 @@ from spucc.passes.placing.board_graph import neighbours
 from spucc.passes.placing.chains import Chains, is_embedding, trim
 
 _ROUNDS = 40
+_TRIAL = 8
+"""Rounds after which a search that gains nothing is given up."""
 _FAR = 1e18
 
 
@@ -119,7 +121,7 @@ class _Router:
 
     def run(self) -> Chains | None:
         """Lay all chains until none overlap, then shorten them; None if they still overlap after the last round."""
-        base, least, stuck = 1.6, np.inf, 0
+        base, least, stuck, trace = 1.6, np.inf, 0, list[int]()
         for turn in range(_ROUNDS):
             order = self.order if turn == 0 else self.rng.permutation(self.n)
             for i in order:
@@ -130,7 +132,10 @@ class _Router:
                 return self.tighten()
             stuck = 0 if overlap < least else stuck + 1
             least = min(least, overlap)
-            if stuck > 20:
+            trace.append(overlap)
+            # A model too wide for the board overlaps as much as ever when sharing has become dear.
+            hopeless = turn >= _TRIAL and overlap > max(self.n / 2, 0.8 * trace[turn - _TRIAL])
+            if stuck > 20 or hopeless:
                 return None
             base = min(base * 1.3, 1e6)
         return None
