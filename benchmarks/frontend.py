@@ -9,6 +9,7 @@ are taken from the kernel's account of the child. Every heavy case has a process
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import statistics
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 THREADS = dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"], "1")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | THREADS
@@ -68,7 +70,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def row(what: str, found: str, target: str, good: bool | None) -> None:
     verdict = "" if good is None else "reached" if good else "MISSED"
-    print(f"{what:<52}{found:>24}   {target:<22}{verdict}", flush=True)
+    print(f"{what:<58}{found:>26}   {target:<22}{verdict}", flush=True)
 
 
 # --- cases that have a process of their own ---
@@ -111,38 +113,95 @@ def parse_case() -> None:
     from spucc.grammar.parser import parse
 
     base = program(500)
-    for size in (MB // 4, MB, 2 * MB - 1024):
+    for size in (MB // 8, MB // 2, MB - 1024):
         text = (base * (size // len(base) + 1))[:size].rsplit("\n", 12)[0] + "\n"
         print(len(text), statistics.median(timed(lambda t=text: parse(t, "f")) for _ in range(3)))  # type: ignore[misc]
     print(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
+class Editor:
+    """A few lines of JSON-RPC to a server of its own."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "spucc", "lsp"],
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.uri = Path(tempfile.gettempdir(), "edited.spu").as_uri()
+        self.number = 0
+        self.ask("initialize", {"processId": None, "rootUri": None, "capabilities": {}})
+        self.tell("initialized", {})
+
+    def tell(self, method: str, parameters: object, **more: int) -> None:
+        body = json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters, **more}).encode()
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        self.process.stdin.flush()
+
+    def hear(self) -> Any:
+        assert self.process.stdout is not None
+        size = 0
+        while line := self.process.stdout.readline().strip():
+            if line.lower().startswith(b"content-length:"):
+                size = int(line.split(b":")[1])
+        return json.loads(self.process.stdout.read(size))
+
+    def ask(self, method: str, parameters: object) -> Any:
+        self.number += 1
+        self.tell(method, parameters, id=self.number)
+        while (message := self.hear()).get("id") != self.number:
+            pass
+        return message["result"]
+
+    def calm(self) -> None:
+        """Until the diagnostics of the text are there."""
+        while self.hear().get("method") != "textDocument/publishDiagnostics":
+            pass
+
+    def spent(self) -> float:
+        """CPU seconds of the server so far, all threads."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
 def editor_case() -> None:
-    """The first answer after a change and the next ones, for a program of 500 lines."""
-    from spucc.lsp.document import Document, Setting, run
-
-    text, setting = program(500), Setting("f")
-    run(text, setting)
-
-    def first(ask: Callable[[Document], object]) -> float:
-        document = Document(text, setting)
-        return timed(lambda: ask(document))
-
-    def hover(document: Document) -> str:
-        return document.hover(250, 5, run(document.text, setting))
-
-    document, model = Document(text, setting), run(text, setting)
-    document.names  # noqa: B018
-    print(
-        *(median(lambda a=ask: first(a), 7) for ask in (  # type: ignore[misc]
-            hover,
-            lambda d: d.definition(250, 5, None),
-            lambda d: d.completion(250, 5, None),
-            lambda d: d.rename(4, 6, "other"),
-            lambda d: d.formatted(),
-        )),
-        median(lambda: timed(lambda: document.hover(250, 5, model)), 7),
-    )  # fmt: skip
+    """Answers of the real server to the first question after an edit: CPU and wall seconds (medians) and how many of the eight
+    answers hold a type and an energy, a line for each question and place of the edit. Every edit moves the lines below it."""
+    editor, lines = Editor(), program(500).split("\n")
+    whole = {"uri": editor.uri, "languageId": "spu", "version": 0, "text": "\n".join(lines)}
+    editor.tell("textDocument/didOpen", {"textDocument": whole})
+    editor.calm()
+    version = 0
+    for what in ("hover", "definition", "completion", "formatting"):
+        for at in (2, 250, 485):
+            cpu, wall, full = [], [], 0
+            for _ in range(8):
+                version += 1
+                lines.insert(at, f"let v{version} = {version}")
+                row = next(k for k in range(480, 500) if "dot(" in lines[k])
+                asked: dict[str, Any] = {"textDocument": {"uri": editor.uri}}
+                if what == "formatting":
+                    asked["options"] = {"tabSize": 4, "insertSpaces": True}
+                else:
+                    asked["position"] = {"line": row, "character": lines[row].index("dot(") + 5}
+                begun, before = time.perf_counter(), editor.spent()
+                editor.tell(
+                    "textDocument/didChange",
+                    {"textDocument": {"uri": editor.uri, "version": version},
+                     "contentChanges": [{"text": "\n".join(lines)}]},
+                )  # fmt: skip
+                answer = editor.ask(f"textDocument/{what}", asked)
+                wall.append(time.perf_counter() - begun)
+                cpu.append(editor.spent() - before)
+                full += "real[6]" in str(answer) and "E += " in str(answer)
+                editor.calm()
+                del lines[at]
+            print(statistics.median(cpu), statistics.median(wall), full)
+    editor.ask("shutdown", None)
+    editor.tell("exit", None)
+    editor.process.wait(20)
 
 
 CASES: dict[str, Callable[..., None]] = {
@@ -166,7 +225,7 @@ def apart(*case: str) -> list[list[float]]:
 
 
 def main(quick: bool) -> None:
-    print(f"{'':<52}{'found':>24}   {'target':<22}")
+    print(f"{'':<58}{'found':>26}   {'target':<22}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "fifty.spu"
         file.write_text(program(50))
@@ -176,17 +235,23 @@ def main(quick: bool) -> None:
         row("spucc check of 50 lines, whole process", f"{check:.3f} s", "≤ 0.45 s", check <= 0.45)
     *sizes, (_, memory) = apart("parse")
     speed = [size / MB / seconds for size, seconds in sizes]
-    row("parse 1 MB", f"{speed[1]:.2f} MB/s", "≥ 0.13 MB/s", speed[1] >= 0.13)
+    row("parse 1 MB", f"{speed[2]:.2f} MB/s", "≥ 0.13 MB/s", speed[2] >= 0.13)
     growth = speed[0] / speed[2]
-    row("seconds a MB, 2 MB against ¼ MB", f"{growth:.2f}", "linear: ≤ 1.3", growth <= 1.3)
-    row("peak memory of parsing 2 MB", f"{memory:.0f} MB", "≤ 1000 MB", memory <= 1000)
+    row("seconds a MB, 1 MB against ⅛ MB", f"{growth:.2f}", "linear: ≤ 1.3", growth <= 1.3)
+    row("peak memory of parsing 1 MB", f"{memory:.0f} MB", "≤ 1000 MB", memory <= 1000)
     side = 300 if quick else 1000
-    loop, line = ([statistics.median(v) for v in zip(*(apart("lattice", str(side), kind)[0] for _ in range(3)))]
-                  for kind in ("loop", "line"))  # fmt: skip
+    pairs = [[apart("lattice", str(side), kind)[0] for kind in ("loop", "line")] for _ in range(7)]
+    loop = [statistics.median(v) for v in zip(*(pair[0] for pair in pairs))]
+    ratios = sorted(one[0] / other[0] for one, other in pairs)
     name = f"lattice of {side * side:,} variables, loop over edges"
     row(name, f"{loop[0]:.2f} s", "≤ 8 s", None if quick else loop[0] <= 8)
     row("  its peak memory", f"{loop[1]:.0f} MB", "≤ 2000 MB", None if quick else loop[1] <= 2000)
-    row("  against the vectorised line", f"{loop[0] / line[0]:.2f} ×", "≤ 1.3 ×", loop[0] <= 1.3 * line[0])
+    row(
+        "  against the vectorised line, 7 fresh pairs",
+        f"{ratios[3]:.2f} ×, worst {ratios[-1]:.2f} ×",
+        "≤ 1.3 ×",
+        ratios[3] <= 1.3,
+    )
     n = 500 if quick else 2000
     ((least, whole),) = apart("dense", str(n))
     good = None if quick else whole <= 1.5 * least
@@ -196,11 +261,18 @@ def main(quick: bool) -> None:
         "≤ 1.5 ×",
         good,
     )
-    (answers,) = apart("editor")
-    for what, seconds in zip(
-        ("hover", "definition", "completion", "rename", "formatting", "hover again"), answers
-    ):
-        row(f"editor, 500 lines just changed: {what}", f"{1000 * seconds:.1f} ms", "≤ 100 ms", seconds <= 0.1)
+    answers = iter(apart("editor"))
+    for what in ("hover", "definition", "completion", "formatting"):
+        three = [next(answers) for _ in range(3)]
+        said = " ".join(f"{1000 * cpu:.0f}" for cpu, _, _ in three)
+        slowest = max(wall for _, wall, _ in three)
+        full = f", {sum(n for _, _, n in three):.0f} of 24 from a run" if what == "hover" else ""
+        row(
+            f"editor, 500 lines edited at top, middle, end: {what}",
+            f"{said} ms CPU, {1000 * slowest:.0f} wall{full}",
+            "≤ 100 ms",
+            max(cpu for cpu, _, _ in three) <= 0.1,
+        )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from spucc.grammar.components import once_each, support
 from spucc.grammar.context import Added, AddedBlock
 from spucc.grammar.linear import Linear, picked, ranges, spread
 from spucc.grammar.poly import Affine, Term, check_expansion
+from spucc.grammar.values import LARGEST_ARRAY
 
 # A quadratic part at least this dense on what it touches, and at least this wide, becomes a dense block.
 BLOCK_DENSITY = 0.5
@@ -45,8 +46,11 @@ class Accumulator:
                 (self.spin if v.domain is Domain.SPIN else self.bit)[v.start : v.stop] = True
         self.discrete = bool(self.spin.any() or self.bit.any())
 
-    def add(self, effect: Added) -> None:
-        """Add the sum of all entries of a polynomial."""
+    def add(self, effect: Added | AddedBlock) -> None:
+        """Add the sum of all entries of a polynomial, or a block. Raises E0217 where it stands for too many products."""
+        if isinstance(effect, AddedBlock):
+            self.add_block(effect)
+            return
         self.add_affine(effect.poly.affine)
         for term in effect.poly.terms:
             self.add_term(term)
@@ -120,6 +124,9 @@ class Accumulator:
         columns_a = support(left)
         columns_b = columns_a if a is b else support(right)
         area = columns_a.size * columns_b.size
+        each = np.diff(left.indptr).astype(np.float64) @ np.diff(right.indptr)
+        if area > LARGEST_ARRAY or each > LARGEST_ARRAY:
+            check_expansion(int(min(area, each)))
         dense_a = left.nnz > 0.25 * left.shape[0] * columns_a.size
         dense_b = right.nnz > 0.25 * right.shape[0] * columns_b.size
         w = spread(weight, left.shape[0])[:, None]

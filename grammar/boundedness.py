@@ -13,14 +13,16 @@ from spucc.diagnostics import Diagnostic, Span, SpuccError
 from spucc.energy import Energy
 from spucc.grammar.assemble import Accumulator
 from spucc.grammar.context import Added, AddedBlock
+from spucc.grammar.dominance import dominant
+from spucc.grammar.evidence import Evidence
+from spucc.grammar.impropriety import at_statement, spelled
 from spucc.grammar.poly import nothing
-from spucc.grammar.propriety import spelled
 
 _TRIES = 64
 _LARGEST = 4000
 
 
-def bounded(energy: Energy, free: BoolArray, parts: Sequence[Added | AddedBlock] = ()) -> list[Diagnostic]:
+def bounded(energy: Energy, free: BoolArray, evidence: Evidence) -> list[Diagnostic]:
     """Warnings; an error if a direction was found along which the energy falls without end."""
     if not free.any():
         return []
@@ -28,20 +30,20 @@ def bounded(energy: Energy, free: BoolArray, parts: Sequence[Added | AddedBlock]
     fall = _falling(energy, directions)
     if fall is not None:
         direction, degree = fall
-        raise SpuccError(
-            Diagnostic(
-                "E0409",
-                "the energy is not bounded below: it falls without end along "
-                f"{spelled(energy, directions, direction)}",
-                energy.variable_of(int(directions[int(np.argmax(np.abs(direction)))])).span,
-                notes=(f"its part of degree {degree} is negative there",),
-                help="give every direction a positive quartic, or a positive quadratic where there is no "
-                "quartic",
-            )
+        d = np.zeros(energy.n)
+        d[directions] = direction
+        found = Diagnostic(
+            "E0409",
+            "the energy is not bounded below: it falls without end along "
+            f"{spelled(energy, directions, direction)}",
+            energy.variable_of(int(directions[int(np.argmax(np.abs(direction)))])).span,
+            notes=(f"its part of degree {degree} is negative there",),
+            help="give every direction a positive quartic, or a positive quadratic where there is no quartic",
         )
+        raise SpuccError(at_statement(found, evidence.falls(d, degree)))
     if _surely(energy, free):
         return []
-    rest = _without_even(energy, parts)
+    rest = _without_even(energy, evidence.parts)
     if rest is not None and _surely(rest, free):
         return []
     return [
@@ -62,10 +64,7 @@ def _without_even(energy: Energy, parts: Sequence[Added | AddedBlock]) -> Energy
         return None
     total = Accumulator(energy.variables, energy.n)
     for part in kept:
-        if isinstance(part, AddedBlock):
-            total.add_block(part)
-        else:
-            total.add(part)
+        total.add(part)
     higher = total.higher()
     return replace(energy, linear=frozen(total.linear), quadratic=total.quadratic(), higher=higher)
 
@@ -120,11 +119,9 @@ def _surely(energy: Energy, free: BoolArray) -> bool:
     if not rest.size:
         return True
     if rest.size > _LARGEST:
-        from spucc.grammar.propriety import _dominant
-
         mask = np.zeros(n, dtype=bool)
         mask[rest] = True
-        return _dominant(energy.quadratic, mask)
+        return dominant(energy.quadratic, mask)
     try:
         np.linalg.cholesky(energy.quadratic.restrict(rest).toarray())
     except np.linalg.LinAlgError:

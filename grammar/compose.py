@@ -25,9 +25,11 @@ from spucc.energy import (
 from spucc.grammar.arithmetic import quoted
 from spucc.grammar.assemble import Accumulator, touched
 from spucc.grammar.context import Added, AddedBlock, Carried, Context, Fixed
+from spucc.grammar.evaluate import located
+from spucc.grammar.evidence import Evidence
 from spucc.grammar.observations import observations
 from spucc.grammar.poly import Affine, Poly, Term
-from spucc.grammar.propriety import Evidence, settle
+from spucc.grammar.propriety import settle
 from spucc.grammar.queries import asked_of, finished, form_of
 from spucc.grammar.substitute import Substitution, carried
 from spucc.grammar.values import Random, SparseConst
@@ -87,10 +89,10 @@ def energy_of(ctx: Context) -> tuple[Energy, list[Diagnostic]]:
     for effect in effects.added:
         part = _final(effect, substitution, mapped, renumbered)
         at = touched(part, width)
-        if isinstance(part, AddedBlock):
-            accumulator.add_block(part)
-        else:
+        try:
             accumulator.add(part)
+        except SpuccError as error:
+            raise located(error, part.span) from None
         evidence.note(part, at)
         origins.append(Origin(part.span, frozen(at, np.int64)))
     temperature = ctx.temperature[0] if ctx.temperature else 1.0

@@ -80,7 +80,7 @@ def fail(code: str, title: str, span: Span | None = None, **fields: Any) -> Neve
 
 
 # Names that one is compared with: a generated program has a hundred thousand.
-_COMPARED = 2000
+_COMPARED = 300
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

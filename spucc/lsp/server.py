@@ -97,6 +97,7 @@ class Service:
         for entry in self.opened.values():
             if entry.timer is not None:
                 entry.timer.cancel()
+        self.opened.clear()
         self.worker.shutdown(wait=False, cancel_futures=True)
 
     def refresh(self, uri: str, pause: float) -> None:
@@ -223,6 +224,14 @@ class Service:
 def create() -> LanguageServer:
     """The server with all its features."""
     server = LanguageServer("spucc", f"v{__version__}")
+    tell = server.report_server_error
+
+    def report(error: Exception, source: Any) -> None:
+        """An editor that is gone cannot be told; pygls would tell it of that failure too, and so on without end."""
+        if not isinstance(error, OSError | ValueError):
+            tell(error, source)
+
+    server.report_server_error = report
     service = Service(server)
     features: list[tuple[str, Any, Any]] = [
         (lsp.INITIALIZE, service.initialize, None),

@@ -47,10 +47,7 @@ def polynomial(ctx: Context, parts: list[Added | AddedBlock]) -> str:
     variables = _variables(ctx)
     total = Accumulator(variables, ctx.width)
     for part in parts:
-        if isinstance(part, AddedBlock):
-            total.add_block(part)
-        else:
-            total.add(part)
+        total.add(part)
     higher = total.higher()
     q = total.quadratic()
     upper = q.tocsr().tocoo()

@@ -194,7 +194,7 @@ def test_a_keyword_argument_may_look_like_a_bound() -> None:
         "energy " + "-" * 100_000 + "x",
         "energy " + "x**" * 100_000 + "x",
         "energy x" + "[0]" * 100_000,
-        "energy " + "x if y else " * 100_000 + "x",
+        "energy " + "x if y else " * 80_000 + "x",
         "if a { } " + "else if a { } " * 10_000,
     ],
     ids=lambda text: text[:20],

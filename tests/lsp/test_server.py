@@ -308,3 +308,50 @@ def test_without_pygls_the_command_says_what_to_install() -> None:
     assert found.returncode == 1
     assert "E0394" in found.stderr and "spucc[lsp]" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_an_editor_that_is_gone_is_not_told_so_without_end(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "spucc", "lsp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        for number, (method, params) in enumerate(
+            [
+                ("initialize", {"processId": None, "rootUri": None, "capabilities": {}}),
+                (
+                    "textDocument/didOpen",
+                    {
+                        "textDocument": {
+                            "uri": "file:///gone.spu",
+                            "languageId": "spu",
+                            "version": 0,
+                            "text": PROGRAM,
+                        }
+                    },
+                ),
+            ],
+            start=1,
+        ):
+            message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
+            body = json.dumps(message | ({"id": number} if method == "initialize" else {})).encode()
+            process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        process.stdin.flush()
+        process.stdin.close()
+        process.stdout.close()
+        assert len(process.stderr.read()) < 100_000
+        process.wait(60)
+
+
+def test_an_answer_is_about_the_present_text(client: Client) -> None:
+    """Right after an edit that moves a line, nothing of what stood there before is shown."""
+    uri = client.open("moving.spu", "var aa: real[2] ~ normal(0, 1)\nvar bb: real[3] ~ normal(0, 1)\n")
+    assert client.diagnostics(uri) == []
+    text = "var cc: real[4] ~ normal(0, 1)\n" + "var aa: real[2] ~ normal(0, 1)\n"
+    client.change(uri, text, 2)
+    said = hover(client, uri, "cc", text=text)
+    assert "var cc: real[4]" in said and "aa" not in said
+    said = hover(client, uri, "aa", text=text)
+    assert "var aa: real[2]" in said and "bb" not in said
