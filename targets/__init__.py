@@ -54,6 +54,12 @@ def _langevin() -> Backend:
     return Langevin()
 
 
+def _langevin_jax() -> Backend:
+    from spucc.targets.nonlinear import Langevin
+
+    return Langevin(name="langevin-jax", jax=True)
+
+
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "exact": _exact,
     "board-model": _board_model,
@@ -62,6 +68,7 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     "tempering": _tempering,
     "thrml": _thrml,
     "langevin": _langevin,
+    "langevin-jax": _langevin_jax,
 }
 
 

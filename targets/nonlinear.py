@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,21 @@ from spucc.targets.langevin.step_choice import choose_step
 from spucc.targets.langevin.walkers import Walkers
 from spucc.targets.pbit import configuration_of, device_values, read, seed_of
 
+if TYPE_CHECKING:
+    from spucc.targets.langevin.jax_walkers import JaxWalkers
+
 
 @dataclass(frozen=True)
 class Langevin:
     """`independent` runs sample the equilibrium without error of the step (its length is tuned while
     settling, then fixed); `trajectory` runs follow the overdamped dynamics of the units with the step that
-    keeps the bias of ⟨x²⟩ below `tolerance`, and `interval` counts such steps."""
+    keeps the bias of ⟨x²⟩ below `tolerance`, and `interval` counts such steps. With `jax` the steps are JAX's, in single
+    precision, where it finds an accelerator."""
 
     tolerance: float = 1e-3
     threads: int = 1
     name: str = "langevin"
+    jax: bool = False
 
     def independent(self, job: Job, device: Device) -> bool:
         """No: these draws follow one another."""
@@ -65,7 +70,7 @@ class Langevin:
 
     def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
         """See `spucc.backend.Backend`. Raises E0726 for a job that is not compiled to the end, E0728 for one
-        of another kind of cells, E0554 for a trajectory that escapes."""
+        of another kind of cells, E0554 for a trajectory that escapes, E0729 without the package that it needs."""
         configuration = configuration_of(job, Domain.REAL)
         codes = configuration.codes
         if codes.family is not Family.LANGEVIN:
@@ -79,18 +84,27 @@ class Langevin:
             key = (*seed_of(request.seed, job.name), m)
             potential = units(codes, m, device)
             kt, mobility = float(codes.scale[m]), device.spec.circuit.mobility
-            walkers = Walkers(
-                potential, request.chains, key, temperature=kt, mobility=mobility, threads=self.threads
-            )
+            walkers = self._walkers(potential, request.chains, key, kt, mobility)
             if request.mode is Mode.INDEPENDENT:
                 # tuned on walkers of its own, so that it is the same for any number of chains and any first
                 # draw
-                pilot = Walkers(potential, 16, (*key, 1), temperature=kt, mobility=mobility)
+                pilot = self._walkers(potential, 16, (*key, 1), kt, mobility)
                 runs.append(Adjusted(walkers, tuned(pilot)))
             else:
                 step = choose_step(potential, kt, np.full(potential.n, mobility), self.tolerance)
                 runs.append(Dynamics(walkers, step.length if np.isfinite(step.length) else 1.0))
         yield from read(job, configuration, request, progress, runs)
+
+    def _walkers(
+        self, potential: Potential, count: int, key: tuple[int, ...], kt: float, mobility: float
+    ) -> Walkers | JaxWalkers:
+        if not self.jax:
+            return Walkers(potential, count, key, temperature=kt, mobility=mobility, threads=self.threads)
+        try:
+            from spucc.targets.langevin.jax_walkers import JaxWalkers
+        except ImportError:
+            fail("E0729", "the backend `langevin-jax` needs the package jax", help='pip install "spucc[jax]"')
+        return JaxWalkers(potential, count, key, temperature=kt, mobility=mobility)
 
 
 def units(codes: Quantized, m: int, device: Device) -> Potential:
@@ -110,7 +124,7 @@ def units(codes: Quantized, m: int, device: Device) -> Potential:
     return Potential(frozen(-bias), quadratic, frozen(quartic))
 
 
-def tuned(pilot: Walkers, goal: float = 0.6) -> float:
+def tuned(pilot: Walkers | JaxWalkers, goal: float = 0.6) -> float:
     """A step length that is accepted about six times in ten: 40 rounds of 10 steps on `pilot`, with a falling
     gain."""
     p = pilot.potential
@@ -125,7 +139,7 @@ def tuned(pilot: Walkers, goal: float = 0.6) -> float:
 class Adjusted:
     """Walkers as `read` steps them, in equilibrium."""
 
-    def __init__(self, walkers: Walkers, length: float) -> None:
+    def __init__(self, walkers: Walkers | JaxWalkers, length: float) -> None:
         self._walkers, self._length = walkers, length
 
     def settle(self, count: int) -> None:

@@ -22,6 +22,7 @@ DRIVERS = (
     "accuracy.py",
     "mixed.py",
     "turns.py",
+    "driving.py",
     "trajectories.py",
     "conformance.py",
     "verify.py",

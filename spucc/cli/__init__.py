@@ -20,6 +20,7 @@ COMMANDS = {
     "explain": "spucc.cli.explain",
     "draw": "spucc.cli.draw",
     "inspect": "spucc.cli.inspect",
+    "drive": "spucc.cli.drive",
     "opt": "spucc.cli.compile",
     "diff": "spucc.cli.inspect",
     "law": "spucc.cli.run",

@@ -108,11 +108,14 @@ def drive(
     from spucc.targets.nonlinear import tuned
 
     one, other = configuration_of(job, Domain.REAL).codes, configuration_of(final, Domain.REAL).codes
-    if not np.array_equal(one.cell, other.cell) or float(one.scale[0]) != float(other.scale[0]):
+    backs = [back_of(configuration_of(j, Domain.REAL)) for j in (job, final)]
+    apart = abs(backs[0].matrix - backs[1].matrix)
+    same = np.array_equal(one.cell, other.cell) and float(one.scale[0]) == float(other.scale[0])
+    if not same or apart.nnz or not np.array_equal(backs[0].offset, backs[1].offset):
         fail(
             "E0728",
-            f"`{job.name}` and `{final.name}` lie on other cells or at other temperatures, so one cannot be led to the other",
-            help="compile both for a device with unlimited couplers, such as `langevin-ideal`",
+            f"`{job.name}` and `{final.name}` have other cells, temperatures or units, so one cannot be led to the other",
+            help="compile both for a device with unlimited couplers and ranges, such as `langevin-ideal`",
         )
     kt, mu = float(one.scale[0]), device.spec.circuit.mobility
     ends: list[Potential] = [units(one, 0, device), units(other, 0, device)]
