@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy import linalg, sparse
@@ -16,6 +16,9 @@ from spucc.passes.realising.comparison import comparison, ldl, positive_scaling
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
 from spucc.stages import Job, Placed, Stage, edge_list
+
+if TYPE_CHECKING:
+    from spucc.passes.projecting.projection import Projection
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,11 @@ class Project(JobPass):
                 f"{loss:.2g} nat a variable",
                 help="a board with more couplers, `realise{ways=readout}`, or `project{max-kl=…}` to accept it",
             )
-        return _outcome(placed, found.q, device, loss, job)
+        return _outcome(placed, found, device, loss, job)
 
 
-def _outcome(placed: Placed, q: sparse.csr_array, device: Device, loss: float, job: Job) -> Outcome:
+def _outcome(placed: Placed, found: Projection, device: Device, loss: float, job: Job) -> Outcome:
+    q = found.q
     d = positive_scaling(comparison(q)) if device.family.springs else np.ones(placed.n)
     if d is None:
         fail(
@@ -82,7 +86,13 @@ def _outcome(placed: Placed, q: sparse.csr_array, device: Device, loss: float, j
         k = assemble(placed.family, placed.edges, placed.ground, placed.coupling)
         mean = np.asarray(sparse.linalg.spsolve(sparse.csc_matrix(k), placed.bias))
         value = replace(value, bias=frozen(d * (q @ mean)))
-    note = f"couplings without a coupler are projected out: KL {loss:.2g} a variable"
+    gap = found.gap / placed.n
+    proof = (
+        f"certified: no law on these couplers is nearer by more than {max(gap, 1e-15):.1g}"
+        if np.isfinite(gap)
+        else "not certified to be the least"
+    )
+    note = f"couplings without a coupler are projected out: KL {loss:.2g} a variable ({proof})"
     return Outcome(value, Affine.diagonal(d), (note,))
 
 

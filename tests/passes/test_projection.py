@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from spucc.device import TopologySpec
-from spucc.passes.projecting import banded_inverse, projection
+from spucc.passes.projecting import banded_inverse, chordal, projection
 from spucc.topology import build
 
 
@@ -60,6 +60,57 @@ def test_agrees_with_cvxpy_to_1e6(springs: bool, kind: str) -> None:
     np.testing.assert_allclose(found.q.toarray(), oracle, atol=1e-4 * np.abs(oracle).max())
 
 
+@pytest.mark.parametrize("springs", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_the_gap_certifies_cvxpy_confirms(seed: int, springs: bool) -> None:
+    """Up to condition 1e5: the gap is below 1e-6 nat, and cvxpy's divergence is neither lower than the bound nor, within its
+    own accuracy, away from ours."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(5, 9))
+    turn = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    sigma = (turn * 10.0 ** rng.uniform(-2.5, 2.5, n)) @ turn.T
+    i, j = np.triu_indices(n, 1)
+    keep = rng.random(i.size) < 0.5
+    edges = np.stack([i[keep], j[keep]], axis=1)
+    found = projection.project_covariance(sigma, edges, springs)
+    assert found.gap < 1e-6
+    ours = kl(sigma, found.q.toarray())
+    root = np.sqrt(np.diag(sigma))
+    unit = sigma / np.outer(root, root)
+    theirs = kl(unit, by_cvxpy(unit, edges, springs))
+    assert theirs >= ours - found.gap - 1e-8
+    assert theirs == pytest.approx(ours, abs=1e-6)
+
+
+@pytest.mark.parametrize("springs", [False, True])
+def test_cvxpy_takes_over_where_newton_does_not_certify(
+    springs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sigma, edges = smooth(3), np.asarray(build(TopologySpec(kind="grid", rows=3, cols=3)).edges)
+    wanted = projection.project_covariance(sigma, edges, springs)
+    monkeypatch.setattr(projection, "_newton", lambda problem, w, tolerance: (w, 1.0, 0))
+    found = projection.project_covariance(sigma, edges, springs)
+    assert found.gap < projection.CERTIFIED and found.evaluations == 0
+    np.testing.assert_allclose(found.q.toarray(), wanted.q.toarray(), atol=1e-3 * np.abs(wanted.q).max())
+    monkeypatch.setattr(projection, "_by_cvxpy", lambda problem, cross: None)
+    spoilt = projection.project_covariance(sigma, edges, springs)
+    excess = kl(sigma, spoilt.q.toarray()) - kl(sigma, wanted.q.toarray())
+    assert excess > projection.CERTIFIED and spoilt.gap >= excess - 1e-9
+
+
+def test_the_sparse_gap_is_the_dense_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loose and tight answers, with couplings held at zero and without."""
+    p, edges = matern(8, 0.2), king(8)
+    for springs in (False, True):
+        for tolerance in (3e-3, 1e-6):
+            gaps = []
+            for route in (projection.dense_gap, projection.sparse_gap):
+                monkeypatch.setattr(projection, "DENSE", 10)
+                monkeypatch.setattr(projection, "sparse_gap", route)
+                gaps.append(projection.project_precision(p, edges, springs, tolerance).gap)
+            assert gaps[0] == pytest.approx(gaps[1], rel=1e-4, abs=1e-10)
+
+
 @pytest.mark.parametrize("side", [4, 8, 12])
 def test_moments_match_on_the_pattern(side: int) -> None:
     sigma, edges = smooth(side), king(side)
@@ -87,7 +138,7 @@ def test_chordal_patterns_have_the_closed_form() -> None:
     x = rng.normal(size=(12, 40))
     sigma = x @ x.T / 40
     edges = np.array([(i, j) for i in range(12) for j in range(i + 1, min(i + 4, 12))])
-    order = projection.perfect_elimination(12, edges)
+    order = chordal.perfect_elimination(12, edges)
     assert order is not None
     found = projection.project_covariance(sigma, edges)
     assert found.evaluations == 1
@@ -95,7 +146,7 @@ def test_chordal_patterns_have_the_closed_form() -> None:
     np.testing.assert_allclose(
         realised[edges[:, 0], edges[:, 1]], sigma[edges[:, 0], edges[:, 1]], rtol=1e-9, atol=1e-12
     )
-    assert projection.perfect_elimination(4, np.array([[0, 1], [0, 3], [1, 2], [2, 3]])) is None
+    assert chordal.perfect_elimination(4, np.array([[0, 1], [0, 3], [1, 2], [2, 3]])) is None
 
 
 def matern(side: int, kappa2: float) -> sparse.csr_array:
