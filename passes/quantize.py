@@ -31,10 +31,10 @@ METHODS = ("auto", "round", "descent", "babai", "lll", "exact")
 class Quantize(JobPass):
     """`Placed` → `Quantized`: integer codes, and the read-out scales and offsets that fit them best.
 
-    `method`: auto (by size and conditioning), round, descent, babai, lll, exact (at most six cells: the best codes at
-    the scales that are the best for them, or how far from them at most, proved). `ensemble` K > 1 makes K programs by unbiased rounding whose merged draws err in second order.
-    `seconds` bounds the search (process time); without it the effort follows `--optimize`. `bits` uses only 2^bits codes of
-    every bank.
+    `method`: auto (by size and conditioning), round, descent, babai, lll, exact (at most six cells: proves that no codes are
+    better at the scales that it ends with, which are the best for these codes, or by how much they could be). `ensemble` K > 1
+    makes K programs by unbiased rounding whose merged draws err in second order. `seconds` bounds the search (process time);
+    without it the effort follows `--optimize`. `bits` uses only 2^bits codes of every bank.
     """
 
     name: ClassVar[str] = "quantize"

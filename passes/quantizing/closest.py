@@ -25,6 +25,11 @@ _STIFF_PENALTIES = (8.0, 80.0, 800.0, 3.0)
 """c in the order of trial, and where the best divergence will be so large that little room is flat."""
 _STIFF = 0.01
 
+_LOPSIDED = 2.5
+"""Mean over geometric mean of a reduced basis's squared heights from where other scales are tried."""
+_TRIALS, _REACHES, _CENTRES, _FEW = 24, (0.1, 0.2, 0.4, 0.8), 4, 60
+"""How many scales, how far below (in log), how many of them to decode about, and up to how many parameters."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -72,7 +77,10 @@ def candidates(
     if book.levels.continuous.any():
         return
     spring = bool(book.a[book.n :].any())
-    basis = np.eye(book.size)
+    centres, basis = [d0], np.eye(book.size)
+    sought = reduce and not spring and law.read is None and book.size <= _FEW
+    if sought:
+        centres, basis = _round_lattices(book, law, matrix, d0, rng)
     expected = 0.0
     penalties: tuple[float, ...] = PENALTIES
     spreads: dict[float, float] = {}
@@ -81,7 +89,8 @@ def candidates(
             return
         c = penalties[trial % len(penalties)]
         reach = spreads.get(c, spread)
-        centre = d0 * np.exp(-reach * (rng.uniform() if spring else rng.uniform(size=book.n)))
+        about = centres[trial % len(centres)]
+        centre = about * np.exp(-reach * (rng.uniform() if spring else rng.uniform(size=book.n)))
         f, m = relaxed.tangents(book, law, matrix * np.outer(centre, centre), centre)
         step = _steps(book)
         if trial == 0:
@@ -91,7 +100,7 @@ def candidates(
         mu = c * math.sqrt(expected / book.n)
         triangle = relaxed.factor(f * step, m, mu, _ridge(law, f, step))
         if reduce:
-            if trial == 0:
+            if trial == 0 and not sought:
                 triangle, basis = _ordered(triangle)
             else:
                 triangle = lattice_reduction.triangle_of(triangle @ basis)
@@ -110,6 +119,34 @@ def candidates(
         if inside.any():
             found, scales = found[inside], scales[inside]
         yield from _best(book, law, found, scales, basis)
+
+
+def _round_lattices(
+    book: Codebook, law: Law, matrix: FloatArray, d0: FloatArray, rng: np.random.Generator
+) -> tuple[list[FloatArray], FloatArray]:
+    """Scales about which to decode, and a basis nearly reduced there: d0 where its lattice is round, else those below it
+    whose lattices lose least.
+
+    Scaled so that a stiff combination of the components has small whole-number weights (equal scales make x − y one) the
+    lattice lies in few, far planes: its reduced basis has one tall vector, and nothing near the wanted point is legal, or
+    even definite. Other scales of the same model have planes that are dense.
+    """
+    basis = np.eye(book.size)
+    tried = []
+    for trial in range(_TRIALS + 1):
+        reach = _REACHES[trial % len(_REACHES)] if trial else 0.0
+        d = d0 * np.exp(-reach * rng.uniform(size=book.n))
+        f, _ = relaxed.tangents(book, law, matrix * np.outer(d, d), d)
+        columns = (f * _steps(book)) @ basis
+        order = np.argsort(np.einsum("ij,ij->j", columns, columns), kind="stable")
+        triangle, change = lattice_reduction.reduce(lattice_reduction.triangle_of(columns[:, order]))
+        basis = basis[:, order] @ change
+        squares = np.maximum(np.diagonal(triangle) ** 2, 1e-300)
+        tried.append((float(squares.sum()), trial, d))
+        if trial == 0 and squares.mean() < _LOPSIDED * np.exp(np.log(squares).mean()):
+            break
+    tried.sort(key=lambda entry: entry[:2])
+    return [d for loss, _, d in tried[:_CENTRES] if loss < 2.0 * tried[0][0]], basis
 
 
 def _steps(book: Codebook) -> FloatArray:
