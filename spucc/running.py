@@ -22,7 +22,7 @@ from spucc.normaliser import Normaliser
 from spucc.provenance import provenance
 from spucc.readback import HostLoop
 from spucc.results import Result
-from spucc.stages import Configuration, Job, Program, source_maps
+from spucc.stages import Configuration, Job, Program, Schedule, source_maps
 from spucc.taker import Plan, Taker
 from spucc.tape import Tape
 from spucc.trajectories import Trajectory
@@ -69,7 +69,7 @@ def run_program(
     # A backend that cannot draw independently from a job says so; its estimates then count effective draws.
     tells = getattr(engine, "independent", None)
     independent = independent and (tells is None or all(tells(job, program.device) for job in program.jobs))
-    per_draw = 1.0 if independent else min((s.ess_per_draw for s in schedules), default=1.0)
+    per_draw = 1.0 if independent else min((_worth(s, interval) for s in schedules), default=1.0)
     estimates = [
         _estimate(program, q, plan, independent, per_draw)
         for q in program.source.queries
@@ -155,6 +155,13 @@ def _announce(
     if left > 30 or size > 1 << 30:
         disk = f" and {size / 2**30:.3g} GiB on the disk" if size else ""
         announce(f"{(plan.draws - done) * plan.chains} draws: about {left:.0f} s{disk}")
+
+
+def _worth(schedule: Schedule, interval: float | None) -> float:
+    """Effective draws that one draw is worth at an interval: as many a second as scheduled, and at most one a draw."""
+    if interval is None or schedule.interval == 0:
+        return schedule.ess_per_draw
+    return min(1.0, schedule.ess_per_draw * interval / schedule.interval)
 
 
 def scheduled(program: Program) -> int:
