@@ -83,7 +83,7 @@ def configuration_of(job: Job, domain: Domain) -> Configuration:
         fail(
             "E0728",
             f"job `{job.name}` has {job.value.codes.domain} cells",
-            help="leave the choice to `--backend auto`",
+            help="leave `--backend` out: the simulator of the device's family runs it",
         )
     if any(isinstance(b, HostLoop) for b in job.value.readback):
         fail("E0728", f"job `{job.name}` has a host loop, which only Gaussian backends run")
