@@ -68,7 +68,7 @@ def board_of(
     if device.topology.nodes is None:
         places, cell = _free(codes), frozen(np.arange(codes.n), np.int64)
     else:
-        places = device.topology.position
+        places = _blocks(device.topology.position)
     place, pitch, height = _fit(places, width, device.topology.kind)
     ground, coupling = decode(codes, member, device)
     own, between = settings_of(codes, device, member)
@@ -111,6 +111,22 @@ def board_of(
 def _free(codes: Quantized) -> FloatArray:
     """Places for the cells of a device that has none of its own: as the couplings ask."""
     return layout(codes.n, codes.edges) if codes.n <= LARGEST else lattice(codes.n)
+
+
+def _blocks(places: FloatArray) -> FloatArray:
+    """The places of a device drawn as a few long columns, each of them laid in rows as a block; others as they are."""
+    columns, of = np.unique(places[:, 0], return_inverse=True)
+    if len(places) < 64 or 4 * len(columns) > np.sqrt(len(places)):
+        return places
+    out, start = np.empty((len(places), 2)), 0.0
+    for k in range(len(columns)):
+        inside = np.flatnonzero(of == k)
+        inside = inside[np.argsort(places[inside, 1], kind="stable")]
+        wide = int(np.ceil(np.sqrt(inside.size)))
+        row, column = np.divmod(np.arange(inside.size), wide)
+        out[inside] = np.stack([start + column, row.astype(np.float64)], axis=1)
+        start += wide + 2.0
+    return out
 
 
 def _share(values: FloatArray) -> FloatArray:
@@ -255,7 +271,10 @@ def _idle(picture: Picture, board: Board, used: np.ndarray, radius: float) -> No
         dots = board.place[bare & ~dead]
         half = np.array([0.4 * radius, 0.0])
         picture.lines(
-            np.stack([dots - half, dots + half], axis=1).reshape(-1, 2), FAINT, 0.8 * radius, name="idle-edge"
+            np.stack([dots - half, dots + half], axis=1).reshape(-1, 2),
+            FAINT,
+            0.8 * radius,
+            name="idle-edge idle-dot",
         )
         bare = dead
     for c in np.flatnonzero(bare).tolist():

@@ -26,7 +26,7 @@ FIGURES = (
 def draw_ledger(entries: Sequence[LedgerEntry], width: float = 640.0) -> Picture:
     """Pass by pass the error so far, on a logarithmic scale: a bar leads from where the pass before stood to where this one
     does, downwards where a pass wins something back."""
-    left, row, gap, top = 58.0, 66.0, 30.0, 26.0
+    left, row, gap, top = 58.0, 66.0, 40.0, 34.0
     known = [e for e in entries if e.basis != "none"]
     height = top + len(FIGURES) * (row + gap) - gap + 34
     picture = Picture(width, height if known else 60.0, "The ledger: errors after each pass")
@@ -72,7 +72,7 @@ def _waterfall(
         share = (np.log10(max(v, floor)) - low) / (top - low)
         return float(y0 + row * (1 - share))
 
-    picture.word((8, y0 - 10), title, 11, anchor="start", name="axis")
+    picture.word((8, y0 - 18), title, 11, anchor="start", name="axis")
     for power in (low, np.round((low + top) / 2), top):
         at = float(y0 + row * (1 - (power - low) / (top - low)))
         picture.line((left, at), (left + step * len(values), at), "#dde3ea", 0.8, name="grid")

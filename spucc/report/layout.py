@@ -2,7 +2,9 @@
 
 Distances on the page are to be distances in the graph: minimise Σ_{i<j} w_ij (|x_i − x_j| − d_ij)², w_ij = d_ij⁻², by the
 majorisation of Gansner, Koren and North (Graph Drawing by Stress Majorization, 2004): each step solves L_w x = L_z z, L_w
-the weighted Laplacian, whose pseudo-inverse is taken once. O(n³) once and O(n²) a step; deterministic.
+the weighted Laplacian, whose pseudo-inverse is taken once. O(n³) once and O(n²) a step; deterministic. Beyond `EVEN` nodes
+classical scaling of the distances from some of them takes its place (Brandes and Pich, Eigensolver methods for progressive
+multidimensional scaling, 2007), O(n) each.
 """
 
 from __future__ import annotations
@@ -13,8 +15,13 @@ from scipy.sparse import csgraph
 
 from spucc.arrays import FloatArray, IntArray
 
-LARGEST = 400
+EVEN = 400
+"""Nodes beyond which distances are kept from a few nodes only."""
+
+LARGEST = 1100
 """Nodes beyond which nothing is laid out."""
+
+_PIVOTS = 60
 
 
 def circle(n: int) -> FloatArray:
@@ -38,6 +45,8 @@ def places(n: int, edges: IntArray, steps: int = 60) -> FloatArray:
         return circle(n)
     ones = np.ones(len(edges))
     graph = sparse.csr_array(sparse.coo_array((ones, (edges[:, 0], edges[:, 1])), shape=(n, n)))
+    if n > EVEN:
+        return _folded(_upright(_from_pivots(graph)))
     distance = csgraph.shortest_path(graph, directed=False, unweighted=True)
     reached = distance[np.isfinite(distance)]
     distance[~np.isfinite(distance)] = 0.6 * reached.max() + 1.5
@@ -64,6 +73,25 @@ def _classical(distance: FloatArray) -> FloatArray:
     # The sign of an eigenvector is an accident of the library: fix it.
     x = x * np.where(x[np.abs(x).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
     return np.asarray(x + 0.05 * circle(n))
+
+
+def _from_pivots(graph: sparse.csr_array) -> FloatArray:
+    """Places from the distances to `_PIVOTS` nodes, each the farthest from those before."""
+    n = int(graph.shape[0])
+    pivot, rows, nearest = 0, [], np.full(n, np.inf)
+    for _ in range(min(_PIVOTS, n)):
+        found = csgraph.shortest_path(graph, directed=False, unweighted=True, indices=pivot)
+        rows.append(found)
+        nearest = np.minimum(nearest, found)
+        pivot = int(np.argmax(np.where(np.isfinite(nearest), nearest, 2.0 * n)))
+    distance = np.stack(rows, axis=1)
+    reached = distance[np.isfinite(distance)].max()
+    distance = np.where(np.isfinite(distance), distance, 0.6 * reached + 1.5) ** 2
+    centred = distance - distance.mean(axis=0) - distance.mean(axis=1)[:, None] + distance.mean()
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    x = centred @ vectors[:, -2:][:, ::-1]
+    x = x * np.where(x[np.abs(x).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0) / max(np.abs(x).max(), 1e-9)
+    return np.asarray(x * np.sqrt(n) / 2 + 1e-3 * circle(n))
 
 
 def _folded(x: FloatArray) -> FloatArray:

@@ -225,11 +225,13 @@ function pannable(box) {
   box.addEventListener("wheel", (ev) => { if (!ev.ctrlKey && !ev.metaKey && !box.contains(document.activeElement)) return; ev.preventDefault(); scale(ev.deltaY > 0 ? 1.2 : 1 / 1.2, ...point(ev)); }, { passive: false });
   const close = () => {
     const p = $$(".cell,.node", svg).map(centre); if (!p.length) return;
-    const xs = p.map((q) => q[0]), ys = p.map((q) => q[1]), x0 = Math.min(...xs), x1 = Math.max(...xs), y0 = Math.min(...ys), y1 = Math.max(...ys), r = Math.min(full[2], full[3]) / 18;
+    const xs = p.map((q) => q[0]), ys = p.map((q) => q[1]), x0 = Math.min(...xs), x1 = Math.max(...xs), y0 = Math.min(...ys), y1 = Math.max(...ys), r = Math.max(Math.min(full[2], full[3]) / 18, 5 * ($(".cell,.node", svg).getAttribute("r") ?? 8));
     const W = Math.min(full[2], Math.max(x1 - x0 + 2 * r, (y1 - y0 + 2 * r) * full[2] / full[3])), H = W * full[3] / full[2];
     set([Math.min(Math.max((x0 + x1 - W) / 2, full[0]), full[0] + full[2] - W), Math.min(Math.max((y0 + y1 - H) / 2, full[1]), full[1] + full[3] - H), W, H]);
   };
   box.zoomTo = (how) => how === "used" ? close() : how === "all" ? set(full) : scale(how === "in" ? 1 / 1.4 : 1.4, ...(() => { const [x, y, w, h] = get(); return [x + w / 2, y + h / 2]; })());
+  // A few small cells on a large board: begin with those in use.
+  const all = $$(".cell", svg); if (all.length && +all[0].getAttribute("r") < 5 && all.length < 300) close();
   let drag = null;
   box.addEventListener("pointerdown", (ev) => { drag = { at: point(ev), moved: false }; });
   box.addEventListener("pointermove", (ev) => { if (!drag || !(ev.buttons & 1)) return; const [x, y, w, h] = get(), p = point(ev), dx = drag.at[0] - p[0], dy = drag.at[1] - p[1]; if (w >= full[2]) return; drag.moved ||= Math.hypot(dx, dy) > w / 150; set([Math.min(Math.max(x + dx, full[0]), full[0] + full[2] - w), Math.min(Math.max(y + dy, full[1]), full[1] + full[3] - h), w, h]); });
@@ -279,7 +281,7 @@ function paintChip() {
   if ($(".edge.pos", svg)) legend.append(sw("line", ramp[ramp.length - 1], "attracts"));
   if ($(".edge.neg", svg)) legend.append(sw("line", ramp[0], "repels"));
   if ($(".inner", svg)) legend.append(sw("line thick", "var(--dim)", "holds a chain"));
-  if ($(".idle", svg)) legend.append(sw("round", "var(--idle)", "idle"));
+  if (job().idle) legend.append(sw("round", "var(--idle)", "idle"));
   if ($(".dead", svg)) legend.append(sw("round", "#d33f3f", "dead"));
 }
 function mark() {
@@ -411,7 +413,7 @@ function show() {
     if (member.length !== members + 1) member.replaceChildren(...Array.from({ length: members + 1 }, (_, k) => el("option", { value: k, textContent: `${k + 1} of ${members + 1}` })));
     member.value = S.member;
   }
-  for (const b of $$("[data-choose]")) b.closest("tr").classList.toggle("on", +b.dataset.choose === S.job);
+  for (const b of $$("[data-choose]")) b.closest("tr").classList.toggle("chosen", +b.dataset.choose === S.job);
   for (const b of $$("[data-kind]")) { b.setAttribute("aria-checked", b.dataset.kind === S.kind); b.disabled = b.dataset.kind !== "cells" && job()?.asked?.[b.dataset.kind] == null; }
   for (const b of $$("[data-colour]")) b.setAttribute("aria-checked", b.dataset.colour === S.colour);
   paintChip(); mark(); sayStep(); saySelected(); drawMaps();

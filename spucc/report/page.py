@@ -133,7 +133,7 @@ def _drawn(content: Content) -> dict[str, str]:
         if not view.data["drawn"]:
             continue
         drawings = {
-            "chip": _chip(view, boards),
+            "chip": _chip(view, boards, len(content.jobs) > 1),
             "ledger": draw_ledger(view.ledger).svg(),
             "marginals": _marginals(view),
             "poles": _poles(content, view),
@@ -190,13 +190,15 @@ def _loss(view: JobView) -> float:
     return view.ledger[-1].kl_forward if view.ledger else float("nan")
 
 
-def _chip(view: JobView, boards: set[str]) -> str:
-    """A job's chip; the first job of a device brings the device's board along."""
+def _chip(view: JobView, boards: set[str], several: bool) -> str:
+    """A job's chip; of several jobs the first one on a device brings the board along for all."""
     board = view.board
     if board is None:
         return '<p class="dim">The job is not compiled to the end, so nothing is on the chip.</p>'
     under, device = "", board.device.fingerprint
-    bare = draw_idle(board)
+    dead = int((~board.device.alive).sum())
+    view.data["idle"] = (board.device.topology.nodes or 0) > board.codes.n + dead
+    bare = draw_idle(board) if several else None
     view.data["board"] = device if bare is not None else None
     if bare is not None and device not in boards:
         boards.add(device)
@@ -208,7 +210,7 @@ def _chip(view: JobView, boards: set[str]) -> str:
         if left
         else ""
     )
-    return draw_chip(board, idle=False).svg(under=under) + note
+    return draw_chip(board, idle=bare is None).svg(under=under) + note
 
 
 def _model_legend(program: Program) -> str:

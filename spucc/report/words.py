@@ -67,9 +67,16 @@ def schedule_facts(program: Program, job: Job) -> list[Fact]:
     elif clock:
         facts.append(("device time, a chain", si(busy + spec.timing.configure, "s")))
     if s.host_operations:
-        facts.append(("host", f"{s.host_operations:,.0f} multiplications a draw"))
-    facts.append(("members", str(codes.members)))
-    facts.append(("scale", scale(codes.family, float(codes.scale[0]))))
+        facts.append(
+            ("host", f"{s.host_operations:,.0f} multiplication{'s' * (s.host_operations != 1)} a draw")
+        )
+    if codes.members > 1:
+        shares = ", ".join(f"{100 * w:.3g} %" for w in (codes.weight / codes.weight.sum()).tolist()[:8])
+        facts.append(
+            ("members", f"{codes.members}, which give {shares}" + (" …" if codes.members > 8 else ""))
+        )
+    scales = ", ".join(dict.fromkeys(scale(codes.family, v) for v in codes.scale.tolist()[:8]))
+    facts.append(("scale", scales + (" …" if codes.members > 8 else "")))
     prices = spec.energy
     per_draw = prices.sample
     if per_draw is None and prices.update is not None and not clock:

@@ -206,3 +206,53 @@ def test_the_page_fits_a_narrow_window(opened: Opener) -> None:
     page = opened("chains")
     page.set_viewport_size({"width": 420, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+def test_every_member_of_an_ensemble_can_be_seen(opened: Opener) -> None:
+    """Cells and couplers show the settings of the member's own codes, as the bank says them; going round comes back."""
+    program, _ = programs.kind("ensemble")
+    codes = program.jobs[0].value.codes  # type: ignore[union-attr]
+    page = opened("ensemble")
+
+    def settings() -> tuple[list[str], list[str]]:
+        tips = "all => all.map(e => e.dataset.tip)"
+        return page.eval_on_selector_all(".cell", tips), page.eval_on_selector_all(
+            ".view .edge[data-e]", tips
+        )
+
+    first = settings()
+    for m in range(codes.members):
+        assert page.input_value("#member") == str(m)
+        cells, edges = settings()
+        for p, code in enumerate(codes.ground[m].tolist()):
+            assert any(t.startswith(f"cell {codes.cell[p]}:") and f"ground {code} = " in t for t in cells)
+        for e, code in enumerate(codes.coupling[m].tolist()):
+            a, b = codes.cell[codes.edges[e]].tolist()
+            assert any(t.startswith(f"coupler {a}–{b}: {code} = ") and "; x" in t for t in edges)
+        assert page.evaluate("location.hash") == (f"#member={m + 1}" if m else "")
+        page.keyboard.press("m")
+    assert settings() == first
+    again = opened("ensemble", "#member=3&matrix=cells")
+    assert again.input_value("#member") == "2"
+    assert "Of member 3." in again.inner_text("#matrix-note")
+
+
+def test_every_job_can_be_seen_by_choice_by_key_and_in_the_table(opened: Opener) -> None:
+    page = opened("two jobs")
+    names = [j.name for j in programs.kind("two jobs")[0].jobs]
+
+    def shown() -> list[str]:
+        page.wait_for_timeout(20)
+        visible = "all => all.filter(e => !e.hidden).map(e => e.dataset.job)"
+        assert len(page.query_selector_all(".view.job:not([hidden]) .board")) == 1, "the board moves along"
+        return page.eval_on_selector_all(".job[data-job]", visible)
+
+    assert set(shown()) == {"0"} and names[0] in page.inner_text("tr.chosen")
+    page.keyboard.press("n")
+    assert set(shown()) == {"1"} and names[1] in page.inner_text("tr.chosen")
+    page.keyboard.press("p")
+    assert set(shown()) == {"0"}
+    page.click("[data-choose='1']")
+    assert set(shown()) == {"1"} and page.input_value("#job") == "1"
+    page.select_option("#job", "0")
+    assert set(shown()) == {"0"}

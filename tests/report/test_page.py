@@ -214,3 +214,33 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     program, album = programs.kind("one variable")
     with pytest.raises(spucc.SpuccError, match="E0392"):
         write_report(program, tmp_path / "no" / "where.html", album)
+
+
+def test_many_jobs_stay_within_two_megabytes_and_are_all_in_the_table() -> None:
+    """64 parts on a board of 1,024 cells: the board is drawn once, and what no room is left for is a row of the table."""
+    program, album = programs.watched("var x: real[64] ~ normal(1, 2)\nquery m = mean(x)\n", "king-32x32")
+    text = report_html(program, album)
+    data = Page(text).data()
+    assert len(program.jobs) == len(data["jobs"]) == 64
+    assert text.count('class="board"') == 1
+    assert [text.count(f'data-choose="{k}"') for k in range(64)] == [1] * 64
+    assert all(v["j"] == k and v["i"] == [0] for k, v in enumerate(data["vars"]))
+    drawn = [job["drawn"] for job in data["jobs"]]
+    assert drawn[0] and [text.count(f'class="view job" data-job="{k}"') for k in range(64)] == [
+        int(d) for d in drawn
+    ]
+    assert len(text.encode()) <= 2_000_000
+
+
+def test_a_large_ensemble_stays_within_two_megabytes() -> None:
+    from spucc.devices import load_device
+    from spucc.driver import default_passes
+
+    pipeline = default_passes(load_device("spu8")).replace("quantize", "quantize{ensemble=40}")
+    energy = spucc.gaussian(np.zeros(8), precision=programs.attractive(8))
+    program = compile_energy(energy, "spu8{bits=3}", passes=pipeline, optimize=0)
+    members = program.jobs[0].value.codes.members  # type: ignore[union-attr]
+    text = report_html(program)
+    data = Page(text).data()
+    assert members > 10 and len(text.encode()) <= 2_000_000
+    assert len(data["jobs"][0]["members"]) == members - 1 or "more members are not drawn" in text
