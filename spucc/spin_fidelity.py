@@ -22,6 +22,8 @@ from spucc.spin_sampling import SWEEPS, chains_for, colours, gibbs
 from spucc.stages import Configuration, Couplings, Job, Placed, Quantized, edge_list
 
 _SPINS = 14
+# Standard deviation below which a spin counts as held: errors are then in this unit.
+_LEAST = 0.01
 _WIDE = 100
 _TABLE = 2**18
 
@@ -114,7 +116,7 @@ def spin_figures(job: Job, device: Device) -> tuple[float, float, float, float, 
     for law in (p, q):
         mean = law @ bits
         cov = (bits * law[:, None]).T @ bits - np.outer(mean, mean)
-        sd = np.sqrt(np.maximum(np.diagonal(cov), 1e-300))
+        sd = np.sqrt(np.maximum(np.diagonal(cov), _LEAST**2))
         moments.append((mean, sd, cov / np.outer(sd, sd)))
     (m, s, c), (m2, s2, c2) = moments
     return (
@@ -309,7 +311,7 @@ def _figures(one: FloatArray, two: FloatArray, n: int, pairs: IntArray, shape: t
     """The figures of two sets of moments [batches, n + pairs], and the standard error of an entry's difference."""
     i, k = pairs.T
     mean, second = np.split(np.stack([one.mean(axis=0), two.mean(axis=0)]), [n], axis=1)
-    sd = np.sqrt(np.maximum(1 - mean**2, 1e-4))
+    sd = np.sqrt(np.maximum(1 - mean**2, _LEAST**2))
     corr = (second - mean[:, i] * mean[:, k]) / (sd[:, i] * sd[:, k])
     noise = (two - one).std(axis=0, ddof=1) / np.sqrt(one.shape[0])
     noise = noise / np.concatenate([sd[0], sd[0, i] * sd[0, k]])

@@ -153,7 +153,9 @@ def _law(placed: Placed, context: Context) -> tuple[Law, bool]:
     """The law of the placed cells: every state of up to 14, else draws."""
     n = placed.n
     if n <= _STATES:
-        return Law(spin_law.all_spins(n), spin_law.law(*_dense(placed))[0], placed.edges), True
+        model = _dense(placed)
+        p, log_z = spin_law.law(*model)
+        return Law(spin_law.all_spins(n), p, placed.edges, spin_law.log_weights(*model) - log_z), True
     draws = draws_of(placed.edges, placed.coupling, placed.bias, context.rng(0x9A17))[:_DRAWS]
     return Law(draws, np.full(draws.shape[0], 1.0 / draws.shape[0]), placed.edges), False
 

@@ -13,6 +13,7 @@ pass over the moments of q prices every move.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -23,11 +24,17 @@ from spucc.device import Bank
 @dataclass(frozen=True, eq=False)
 class Law:
     """The model's law as weighted states: `states` [N, n], `weight` [N]; `pairs` [m, 2] are the couplings'
-    spins."""
+    spins. `log_weight` [N] is needed where weights are too small to be told from 0."""
 
     states: FloatArray
     weight: FloatArray
     pairs: IntArray
+    log_weight: FloatArray | None = None
+
+    @cached_property
+    def logs(self) -> FloatArray:
+        """log weight [N], finite."""
+        return np.log(np.maximum(self.weight, 1e-300)) if self.log_weight is None else self.log_weight
 
     def moments(self, weight: FloatArray) -> FloatArray:
         """⟨f⟩ [m + n] under other weights: pairs, then single spins."""
@@ -80,15 +87,15 @@ class Search:
 
     def kl(self, exponent: FloatArray) -> float:
         delta = self.own - exponent
-        low = (-delta).max()
-        w = self.law.weight
-        return float(w @ delta + low + np.log(w @ np.exp(-delta - low)))
+        log = self.law.logs - delta
+        top = log.max()
+        return float(self.law.weight @ delta + top + np.log(np.exp(log - top).sum()))
 
     def temperature(self, exponent: FloatArray, beta: float) -> tuple[float, float]:
         """The β that makes β·exponent the nearest law, by Newton's method (KL is convex in β), and its KL."""
         w = self.law.weight
         for _ in range(50):
-            log = np.log(np.maximum(w, 1e-300)) + beta * exponent - self.own
+            log = self.law.logs + beta * exponent - self.own
             q = np.exp(log - log.max())
             q /= q.sum()
             slope = q @ exponent - w @ exponent
@@ -116,14 +123,14 @@ class Search:
         legal = self.keeps(exponent)
         moves = np.array([-1.0, 1.0])
         for _ in range(most):
-            log = np.log(np.maximum(self.law.weight, 1e-300)) + beta * exponent - self.own
+            log = self.law.logs + beta * exponent - self.own
             q = np.exp(log - log.max())
             f = self.law.moments(q / q.sum())
             after = codes[:, None] + moves
             fits = allowed(self.banks, self.m, after)
             value = np.stack([self.values(np.where(fits[:, k], after[:, k], codes)) for k in (0, 1)], axis=1)
             delta = beta * (value - self.values(codes)[:, None])
-            change = -delta * self.mean[:, None] + np.log(np.cosh(delta) + np.sinh(delta) * f[:, None])
+            change = -delta * self.mean[:, None] + _log_tilt(delta, f[:, None])
             change = np.where(fits & (delta != 0), change, np.inf)
             for best in np.argsort(change, axis=None)[: 24 if self.keep_ground else 3]:
                 e, k = np.unravel_index(int(best), change.shape)
@@ -165,6 +172,12 @@ class Search:
         tried.sort(key=lambda t: (t[0], t[1]))
         found = [self.descend(codes, beta) for _, _, codes, beta in tried[:6]]
         return min(found, key=lambda r: r.kl)
+
+
+def _log_tilt(delta: FloatArray, mean: FloatArray) -> FloatArray:
+    """log⟨e^{δf}⟩ = log(cosh δ + sinh δ ⟨f⟩) for f = ±1 of that mean, without overflow."""
+    up, down = np.log(np.maximum((1 + mean) / 2, 1e-300)), np.log(np.maximum((1 - mean) / 2, 1e-300))
+    return np.asarray(np.logaddexp(delta + up, down - delta))
 
 
 def allowed(banks: tuple[Bank, Bank], m: int, codes: FloatArray) -> BoolArray:

@@ -514,3 +514,28 @@ def test_offset_lattices_say_where_their_rules_come_from_and_are_two_coloured() 
         # far from the border every cell has all its neighbours
         degree = np.bincount(device.topology.edges.ravel())
         assert degree.max() == int(name[1:])
+
+
+@pytest.mark.parametrize("target", ["ideal-spin", "pbit-grid", "king-cmos", "chimera(4,4){family=pbit}"])
+@pytest.mark.parametrize("size", [1e-6, 1e3, 1e6])
+def test_huge_and_tiny_terms_compile_and_run(target: str, size: float) -> None:
+    """A pair that is as good as frozen beside one that is not; what is stated of the compiled law is finite, and the draws'
+    means are within it and five standard errors of 4000 (four spins, false alarms below 1e-5)."""
+    j = np.zeros((4, 4))
+    j[0, 1] = j[1, 0] = size
+    j[2, 3] = j[3, 2] = 0.3
+    j[1, 2] = j[2, 1] = 1e-6
+    h = np.array([0.2, 0.0, -size, 0.1])
+    energy = spins(j, h)
+    program = compile_energy(energy, target)
+    states = spin_law.all_spins(4)
+    weight = spin_law.log_weights(j, h)
+    p = np.exp(weight - weight.max())
+    p /= p.sum()
+    for job in program.jobs:
+        last = [e for e in program.ledger if e.job == job.name][-1]
+        figures = [last.kl_forward, last.sd_error, last.mean_error, last.correlation_error]
+        assert np.isfinite(figures).all()
+        draws = next(Pbit().run(job, program.device, Request(draws=1000, chains=4, seed=2))).values
+        off = np.abs(draws.reshape(4000, -1).mean(axis=0) - (p @ states)[job.coordinates])
+        assert (off < 5 / np.sqrt(4000) + last.mean_error).all()
