@@ -11,8 +11,8 @@ from spucc.device import Device, Family
 from spucc.fidelity import decode
 from spucc.ir.facts import settings_of
 from spucc.ir.show import names_of
-from spucc.report.layout import LARGEST, lattice
-from spucc.report.layout import places as layout
+from spucc.report.board_places import fitted, folded, free_places
+from spucc.report.layout import LARGEST
 from spucc.report.picture import CATEGORIES, DIVERGING, FAINT, INK, SEQUENTIAL, Picture, ink_on, mix
 from spucc.stages import Configuration, Job, Quantized, Role
 
@@ -66,10 +66,10 @@ def board_of(
         return None
     cell = codes.cell
     if device.topology.nodes is None:
-        places, cell = _free(codes), frozen(np.arange(codes.n), np.int64)
+        places, cell = free_places(codes.n, codes.edges), frozen(np.arange(codes.n), np.int64)
     else:
-        places = _blocks(device.topology.position)
-    place, pitch, height = _fit(places, width, device.topology.kind)
+        places = folded(device.topology.position)
+    place, pitch, height = fitted(places, width)
     ground, coupling = decode(codes, member, device)
     own, between = settings_of(codes, device, member)
     if device.family in (Family.PBIT, Family.LANGEVIN):
@@ -108,58 +108,9 @@ def board_of(
     )
 
 
-def _free(codes: Quantized) -> FloatArray:
-    """Places for the cells of a device that has none of its own: as the couplings ask."""
-    return layout(codes.n, codes.edges) if codes.n <= LARGEST else lattice(codes.n)
-
-
-def _blocks(places: FloatArray) -> FloatArray:
-    """The places of a device drawn as a few long columns, each of them laid in rows as a block; others as they are."""
-    columns, of = np.unique(places[:, 0], return_inverse=True)
-    if len(places) < 64 or 4 * len(columns) > np.sqrt(len(places)):
-        return places
-    out, start = np.empty((len(places), 2)), 0.0
-    for k in range(len(columns)):
-        inside = np.flatnonzero(of == k)
-        inside = inside[np.argsort(places[inside, 1], kind="stable")]
-        wide = int(np.ceil(np.sqrt(inside.size)))
-        row, column = np.divmod(np.arange(inside.size), wide)
-        out[inside] = np.stack([start + column, row.astype(np.float64)], axis=1)
-        start += wide + 2.0
-    return out
-
-
 def _share(values: FloatArray) -> FloatArray:
     low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
     return (values - low) / (high - low) if high > low else np.full(values.size, 0.5)
-
-
-def _fit(places: FloatArray, width: float, kind: str) -> tuple[FloatArray, float, float]:
-    """Places scaled to the page, the distance of neighbours on it, and the height."""
-    if not len(places):
-        return places, width, 60.0
-    low, high = places.min(axis=0), places.max(axis=0)
-    extent = np.maximum(high - low, 1e-9)
-    n = len(places)
-    nearest = _nearest(places)
-    if n == 1:
-        return np.array([[width / 2, 60.0]]), 90.0, 120.0
-    # A margin of 0.7 of a neighbour's distance holds a cell and what is written about it.
-    margin = 0.7 * min(nearest, float(extent.max()))
-    scale = min(width / (extent[0] + 2 * margin), 1.15 * width / (extent[1] + 2 * margin), 150.0 / nearest)
-    height = float(scale * (extent[1] + 2 * margin))
-    left = (width - scale * extent[0]) / 2
-    return (places - low) * scale + [left, scale * margin], float(scale * nearest), height
-
-
-def _nearest(places: FloatArray) -> float:
-    """The least distance of two cells."""
-    from scipy.spatial import cKDTree
-
-    if len(places) < 2:
-        return 1.0
-    found = cKDTree(places).query(places, k=2)[0][:, 1]
-    return float(max(found.min(), 1e-9))
 
 
 def _hues(chain: IntArray, edges: IntArray) -> IntArray:

@@ -21,16 +21,11 @@ from spucc.energy import Domain
 from spucc.report.album import Album
 from spucc.report.chip import draw_chip, draw_idle
 from spucc.report.content import Content, JobView, content_of
-from spucc.report.figures import (
-    draw_ledger,
-    draw_marginals,
-    draw_poles,
-    draw_probabilities,
-    draw_settling,
-    poles_of,
-)
 from spucc.report.graph import draw_model
+from spucc.report.marginals import draw_marginals, draw_probabilities
 from spucc.report.picture import CATEGORIES, DIVERGING, SEQUENTIAL
+from spucc.report.settling import draw_poles, draw_settling, poles_of
+from spucc.report.waterfall import draw_ledger
 from spucc.report.words import Fact, figure, headline, percent, provenance_facts, schedule_facts
 from spucc.stages import Configuration, Program
 

@@ -41,6 +41,8 @@ DIVERGING = ("#08519c", "#5c9bd1", "#f4f4f2", "#ec9a4d", "#a63603")
 
 INK, FAINT, PAPER = "#1d2733", "#c4ccd6", "#ffffff"
 
+LOSS, GAIN, GREY = "#d55e00", "#0072b2", "#66717f"
+
 
 Point = Sequence[float] | FloatArray
 
@@ -149,6 +151,16 @@ def ink_on(fill: str) -> str:
     channels = np.array([int(fill[c : c + 2], 16) for c in (1, 3, 5)]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return "#10151c" if float(linear @ [0.2126, 0.7152, 0.0722]) > 0.2 else "#ffffff"
+
+
+def ticks(low: float, high: float, about: int = 6) -> list[float]:
+    """Round numbers between two bounds."""
+    span = max(high - low, 1e-300)
+    raw = span / about
+    power = 10.0 ** np.floor(np.log10(raw))
+    step = power * min((1, 2, 5, 10), key=lambda f: abs(f * power - raw))
+    first = np.ceil(low / step)
+    return [float(f"{step * (first + k):.12g}") for k in range(int((high - step * first) / step + 1e-9) + 1)]
 
 
 def _n(x: float) -> str:
