@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from spucc.diagnostics import Span, fail
-from spucc.grammar.arithmetic import (
-    binary,
-    constant,
-)
-from spucc.grammar.functions import Arguments, builtin
+from spucc.grammar.arguments import Arguments
+from spucc.grammar.arithmetic import binary
+from spucc.grammar.broadcasting import constant
+from spucc.grammar.functions import builtin
 from spucc.grammar.indexing import PointItem, indexed, reshaped
 from spucc.grammar.values import (
     CannotBatchError,

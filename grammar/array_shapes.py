@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from spucc.diagnostics import fail
-from spucc.grammar.arithmetic import (
-    as_poly,
-    batch_of,
-    full,
-    numeric,
-)
+from spucc.grammar.arguments import Arguments
 from spucc.grammar.array_making import dimensions
-from spucc.grammar.evaluate import stacked
-from spucc.grammar.functions import Arguments, builtin
+from spucc.grammar.broadcasting import as_poly, batch_of, full, numeric
+from spucc.grammar.functions import builtin
 from spucc.grammar.indexing import PointItem, SliceItem, indexed, reshaped, transposed
+from spucc.grammar.literals import stacked
 from spucc.grammar.poly import joined
 from spucc.grammar.values import (
     Const,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from spucc.diagnostics import Diagnostic, SpuccError, did_you_mean, fail
-from spucc.grammar import readers, tree
+from spucc.grammar import csv_files, graph_files, json_files, npy_files, readers, tree
 from spucc.grammar.context import Context, Declared
 from spucc.grammar.evaluate import evaluate, located
 from spucc.grammar.types import Source, checked, dimension
@@ -64,8 +64,8 @@ class DataFile:
             return Const(self.content.read(key))
         if self.kind == "csv":
             at = self.content.header.index(key)
-            return Const(readers.numeric_table(self.content, (at,))[:, 0])
-        return readers.from_json(self.content[key], f"{self.name}:{key}")
+            return Const(csv_files.numeric_table(self.content, (at,))[:, 0])
+        return json_files.from_json(self.content[key], f"{self.name}:{key}")
 
 
 def open_files(paths: Sequence[Path]) -> tuple[list[DataFile], list[Diagnostic]]:
@@ -93,13 +93,13 @@ def _open(path: Path) -> DataFile:
         fail("E0308", f"there is no file `{path}`")
     raw = readers.contents(path)
     if kind == ".npz":
-        return DataFile(name, readers.Archive(raw, name), "npz")
+        return DataFile(name, npy_files.Archive(raw, name), "npz")
     if kind == ".csv":
-        table = readers.table(raw, name)
+        table = csv_files.table(raw, name)
         if not table.header:
             fail("E0310", f"`{name}` has no header: its first line names the columns")
         return DataFile(name, table, "csv")
-    content = readers.parse_json(raw, name)
+    content = json_files.parse_json(raw, name)
     if not isinstance(content, dict):
         fail("E0310", f"`{name}` must hold an object with the data by name", help='{"N": 3, "y": [1, 2, 3]}')
     return DataFile(name, content, "json")
@@ -172,7 +172,7 @@ def _npz_graph(file: DataFile, name: str) -> Graph | None:
     for key in ("weights", "n"):
         if f"{name}_{key}" in file.names():
             parts[key] = file.read(f"{name}_{key}").array.tolist()  # type: ignore[union-attr]
-    return readers.graph_from(parts, f"{file.name}:{name}")
+    return graph_files.graph_from(parts, f"{file.name}:{name}")
 
 
 def converted(given: Any, type_: str, source: Source) -> Value:
@@ -201,9 +201,9 @@ def converted(given: Any, type_: str, source: Source) -> Value:
     if hasattr(given, "number_of_nodes"):
         number = {node: k for k, node in enumerate(given.nodes())}
         edges = [[number[i], number[j], float(d.get("weight", 1.0))] for i, j, d in given.edges(data=True)]
-        return readers.graph_from({"n": len(number), "edges": edges}, source.name)
+        return graph_files.graph_from({"n": len(number), "edges": edges}, source.name)
     try:
-        return readers.from_json(given, source.name)
+        return json_files.from_json(given, source.name)
     except SpuccError as error:
         raise located(error, source.span) from None
 
@@ -228,14 +228,14 @@ def _as_graph(value: Value, source: Source) -> Graph:
 
         upper = sparse.coo_array(sparse.triu(matrix, 1))
         rows = np.column_stack([*upper.coords, upper.data]).astype(np.float64)
-        return readers.checked_graph(int(matrix.shape[0]), rows, source.name)
+        return graph_files.checked_graph(int(matrix.shape[0]), rows, source.name)
     source.fail("E0313", f"must be a graph, found {describe(value)}", '{"n": 3, "edges": [[0, 1], [1, 2]]}')
     raise AssertionError
 
 
 def _as_array(ctx: Context, node: tree.Data, value: Value, source: Source, column: bool) -> Value:
     if isinstance(value, Edges | Range):
-        from spucc.grammar.arithmetic import numeric
+        from spucc.grammar.broadcasting import numeric
 
         value = numeric(value, source.span)
     if not isinstance(value, Const | SparseConst):

@@ -22,11 +22,12 @@ from spucc.energy import (
     QueryKind,
     Variable,
 )
-from spucc.grammar.arithmetic import quoted
 from spucc.grammar.assemble import Accumulator, touched
+from spucc.grammar.broadcasting import quoted
 from spucc.grammar.context import Added, AddedBlock, Carried, Context, Fixed
 from spucc.grammar.evaluate import located
 from spucc.grammar.evidence import Evidence
+from spucc.grammar.linear import Linear
 from spucc.grammar.observations import observations
 from spucc.grammar.poly import Affine, Poly, Term
 from spucc.grammar.propriety import settle
@@ -152,8 +153,6 @@ def _without(ctx: Context, substitution: Substitution) -> tuple[IntArray, tuple[
 
 
 def _renumber(a: Affine, renumbered: IntArray, width: int) -> Affine:
-    from spucc.grammar.linear import Linear
-
     if a.linear.slots is not None:
         slots = tuple((renumbered[i], c) for i, c in a.linear.slots)
         return Affine(Linear(a.size, width, slots), a.offset, a.names)

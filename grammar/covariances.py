@@ -12,7 +12,7 @@ import numpy as np
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 from spucc.energy import Domain
-from spucc.grammar.arithmetic import as_poly, quoted
+from spucc.grammar.broadcasting import as_poly, quoted
 from spucc.grammar.checks import cholesky
 from spucc.grammar.context import Added, Carried
 from spucc.grammar.fields import add_gaussian
@@ -36,7 +36,7 @@ def multi_normal(law: Law) -> None:
 
 def gp(law: Law) -> None:
     """Zero mean, covariance kernel(t, t) + jitter I"""
-    from spucc.grammar.functions import Arguments
+    from spucc.grammar.arguments import Arguments
     from spucc.grammar.kernels import NAMES, kernel, points, positive
 
     args: Arguments = law.args

@@ -7,13 +7,8 @@ import numpy as np
 from spucc.arrays import frozen
 from spucc.diagnostics import fail
 from spucc.energy import Domain
-from spucc.grammar.arithmetic import (
-    binary,
-    broadcast,
-    const_flat,
-    numeric,
-    quoted,
-)
+from spucc.grammar.arithmetic import binary
+from spucc.grammar.broadcasting import broadcast, const_flat, numeric, quoted
 from spucc.grammar.context import AddedBlock
 from spucc.grammar.laws import (
     Law,

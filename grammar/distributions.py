@@ -10,17 +10,11 @@ import numpy as np
 
 from spucc.diagnostics import SpuccError, did_you_mean, fail
 from spucc.grammar import discrete, fields, tree
-from spucc.grammar.arithmetic import (
-    batch_of,
-    binary,
-    broadcast,
-    const_flat,
-    numeric,
-    quoted,
-)
-from spucc.grammar.context import Context
+from spucc.grammar.arguments import match
+from spucc.grammar.arithmetic import binary
+from spucc.grammar.broadcasting import batch_of, broadcast, const_flat, numeric, quoted
+from spucc.grammar.context import Collector, Context
 from spucc.grammar.evaluate import evaluate, located
-from spucc.grammar.functions import match
 from spucc.grammar.laws import (
     Law,
     as_random,
@@ -54,7 +48,7 @@ def normal(law: Law) -> None:
             shape_mismatch(law, "sigma", sigma.shape)
     batch = batch_of(r, sigma)
     if batch is not r.batch:
-        from spucc.grammar.arithmetic import expanded
+        from spucc.grammar.broadcasting import expanded
 
         r = Random(expanded(r, r.shape, batch), r.shape, batch)
     with np.errstate(all="ignore"):
@@ -162,8 +156,6 @@ def tilde(ctx: Context, node: tree.Tilde) -> None:
             node.distribution.function.span,
             help=did_you_mean(name, DISTRIBUTIONS),
         )
-    from spucc.grammar.context import Collector
-
     collector = Collector()
     left = collector.attempt(evaluate, ctx, node.left)
     args = collector.attempt(match, ctx, _kernel_as_text(node.distribution), known.params, known.required)

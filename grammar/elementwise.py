@@ -9,18 +9,10 @@ import numpy as np
 
 from spucc.arrays import IntArray
 from spucc.diagnostics import Span, fail
-from spucc.grammar.arithmetic import (
-    as_poly,
-    batch_of,
-    binary,
-    broadcast,
-    calculated,
-    full,
-    padded,
-    quoted,
-    summed,
-)
-from spucc.grammar.functions import Arguments, builtin
+from spucc.grammar.arguments import Arguments
+from spucc.grammar.arithmetic import binary, calculated, summed
+from spucc.grammar.broadcasting import as_poly, batch_of, broadcast, full, padded, quoted
+from spucc.grammar.functions import builtin
 from spucc.grammar.indexing import reshaped
 from spucc.grammar.matmul import matmul
 from spucc.grammar.poly import joined

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from spucc.diagnostics import Span, SpuccError, fail
-from spucc.grammar import readers
+from spucc.grammar import csv_files, graph_files, json_files, matrix_market, npy_files, readers
+from spucc.grammar.arguments import Arguments
 from spucc.grammar.context import Context
-from spucc.grammar.functions import Arguments, builtin
+from spucc.grammar.functions import builtin
 from spucc.grammar.values import Const, Value
 
 
@@ -71,20 +72,20 @@ def load(ctx: Context, name: str, span: Span, read: Callable[[bytes, str], Any],
 @builtin("csv", "file")
 def _csv(a: Arguments) -> Value:
     """The numbers of a table, [rows, columns]; a header is left out."""
-    table: readers.Table = load(a.ctx, a.text("file"), a.span, readers.table)
-    return Const(readers.numeric_table(table))
+    table: csv_files.Table = load(a.ctx, a.text("file"), a.span, csv_files.table)
+    return Const(csv_files.numeric_table(table))
 
 
 @builtin("npy", "file")
 def _npy(a: Arguments) -> Value:
     """The array in a NumPy file."""
-    return Const(load(a.ctx, a.text("file"), a.span, readers.npy))
+    return Const(load(a.ctx, a.text("file"), a.span, npy_files.npy))
 
 
 @builtin("npz", "file key")
 def _npz(a: Arguments) -> Value:
     """One array of a NumPy archive."""
-    archive: readers.Archive = load(a.ctx, a.text("file"), a.span, readers.Archive)
+    archive: npy_files.Archive = load(a.ctx, a.text("file"), a.span, npy_files.Archive)
     key = a.text("key")
     if key not in archive.names():
         from spucc.diagnostics import did_you_mean
@@ -101,21 +102,21 @@ def _npz(a: Arguments) -> Value:
 @builtin("mtx", "file")
 def _mtx(a: Arguments) -> Value:
     """A MatrixMarket matrix: sparse where it is stored by coordinates."""
-    found: Value = load(a.ctx, a.text("file"), a.span, readers.mtx)
+    found: Value = load(a.ctx, a.text("file"), a.span, matrix_market.mtx)
     return found
 
 
 @builtin("json", "file")
 def _json(a: Arguments) -> Value:
     """A number, an array of numbers, a string or a graph."""
-    parsed = load(a.ctx, a.text("file"), a.span, readers.parse_json)
-    return readers.from_json(parsed, a.text("file"))
+    parsed = load(a.ctx, a.text("file"), a.span, json_files.parse_json)
+    return json_files.from_json(parsed, a.text("file"))
 
 
 @builtin("gset", "file")
 def _gset(a: Arguments) -> Value:
     """A graph in the text form of the Gset collection: `n m`, then `i j w` a line, nodes from 1."""
-    found: Value = load(a.ctx, a.text("file"), a.span, readers.gset)
+    found: Value = load(a.ctx, a.text("file"), a.span, graph_files.gset)
     return found
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from spucc.arrays import FloatArray, IntArray
 from spucc.diagnostics import Span, fail
-from spucc.grammar.functions import Arguments, builtin
+from spucc.grammar.arguments import Arguments
+from spucc.grammar.functions import builtin
 from spucc.grammar.values import LARGEST_LOOP, Const, Edges, Graph, SparseConst, Value
 
 MOST_NODES = 50_000_000

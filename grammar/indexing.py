@@ -8,7 +8,7 @@ import numpy as np
 
 from spucc.arrays import IntArray
 from spucc.diagnostics import Span, fail
-from spucc.grammar.arithmetic import Numeric, batch_of, full
+from spucc.grammar.broadcasting import Numeric, batch_of, full
 from spucc.grammar.values import (
     Batch,
     CannotBatchError,

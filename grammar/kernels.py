@@ -9,7 +9,8 @@ import numpy as np
 
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
-from spucc.grammar.functions import Arguments, builtin
+from spucc.grammar.arguments import Arguments
+from spucc.grammar.functions import builtin
 from spucc.grammar.values import Const, Value, check_size, describe
 
 _SHAPES: dict[str, Callable[[Any], Any]] = {

@@ -10,14 +10,10 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.diagnostics import Label, Span, fail
 from spucc.energy import Domain
 from spucc.grammar import tree
-from spucc.grammar.arithmetic import (
-    binary,
-    broadcast,
-    full,
-    quoted,
-)
+from spucc.grammar.arguments import Arguments
+from spucc.grammar.arithmetic import binary
+from spucc.grammar.broadcasting import broadcast, full, quoted
 from spucc.grammar.context import Added, AddedBlock, Context
-from spucc.grammar.functions import Arguments
 from spucc.grammar.linear import distinct
 from spucc.grammar.poly import Poly
 from spucc.grammar.values import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from spucc.diagnostics import fail
-from spucc.grammar.functions import Arguments, builtin
+from spucc.grammar.arguments import Arguments
+from spucc.grammar.functions import builtin
 from spucc.grammar.values import (
     Const,
     Value,

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from spucc.diagnostics import Span, fail
-from spucc.grammar.arithmetic import batch_of, binary, calculated, numeric, summed
+from spucc.grammar.arithmetic import binary, calculated, summed
+from spucc.grammar.broadcasting import batch_of, numeric
 from spucc.grammar.poly import Poly, check_expansion
 from spucc.grammar.values import Const, Random, SparseConst, Value, check_size, number_of, show_shape
 

@@ -13,11 +13,11 @@ from spucc.arrays import FloatArray, frozen
 from spucc.diagnostics import Label, Span, did_you_mean, fail
 from spucc.energy import Domain, Form, Product, Query, QueryKind
 from spucc.grammar import tree
-from spucc.grammar.arithmetic import const_flat, quoted
+from spucc.grammar.arguments import Arguments, match
+from spucc.grammar.broadcasting import const_flat, quoted
 from spucc.grammar.checks import asymmetry, cholesky, symmetrised
 from spucc.grammar.components import support
 from spucc.grammar.context import Context
-from spucc.grammar.functions import Arguments, match
 from spucc.grammar.linear import spread
 from spucc.grammar.poly import Affine
 from spucc.grammar.values import Const, Random, SparseConst, Value, describe

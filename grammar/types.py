@@ -9,7 +9,7 @@ import numpy as np
 from spucc.arrays import frozen
 from spucc.diagnostics import Span, fail
 from spucc.grammar import tree
-from spucc.grammar.arithmetic import constant
+from spucc.grammar.broadcasting import constant
 from spucc.grammar.checks import asymmetry, cholesky, descent, symmetrised
 from spucc.grammar.context import Context
 from spucc.grammar.evaluate import evaluate

@@ -55,7 +55,7 @@ def test_a_page_shows_its_error(code: str) -> None:
 def test_every_code_has_a_page() -> None:
     package = files("spucc.grammar")
     used = {entry["code"] for entry in syntax_errors.entries()}
-    for module in ("builder", "lexical_errors", "source", "syntax_errors"):
+    for module in ("builder", "expression_builder", "lexical_errors", "source", "syntax_errors"):
         used |= set(re.findall(r'"(E01\d\d)"', (package / f"{module}.py").read_text(encoding="utf-8")))
     assert sorted(used) == PAGES
 
