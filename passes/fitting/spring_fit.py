@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.circuit import assemble, required_edges, strays
@@ -47,7 +47,16 @@ def fit_springs(job: Job, placed: Placed, device: Device, context: Context) -> O
     sign = np.where(coupling < 0, -1.0, 1.0)
     bench = bench_of(device, placed.cell, edges, sign)
     box = bench.box
-    sigma, cross = law_entries(k, edges, sign)
+    try:
+        sigma, cross = law_entries(k, edges, sign)
+    except linalg.LinAlgError:
+        worst = np.argsort(k.diagonal(), kind="stable")[[0, -1]].astype(np.int64)
+        fail(
+            "E0530",
+            f"the capacitors of job `{job.name}` differ by more orders of magnitude than double precision holds: "
+            f"{_names(job, placed, worst)} have too different units for this way onto `{device.name}`",
+            help="rescale these variables, or take another way: `realise{ways=scale+readout}`",
+        )
     net = Network(comparison(k), edges, size, sigma, cross)
     free = bool(((size > 0) | (box.coupling_low <= 0)).all())
     d = plain(net, box) if free else None

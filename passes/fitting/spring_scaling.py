@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, optimize, sparse
+from scipy import optimize, sparse
 
 from spucc.arrays import FloatArray, IntArray
 from spucc.passes.realising.comparison import DENSE, dominant_scaling, positive_definite_solve
+from spucc.passes.realising.moments import inverse
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +195,7 @@ def balance(net: Network, box: Box, start: FloatArray, steps: int = 40) -> Float
 def law_entries(k: sparse.csr_array, edges: IntArray, sign: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Variances [n] and signed covariances across couplers [m] of N(0, K⁻¹); the selected inverse when K is large."""
     if k.shape[0] <= 4 * DENSE:
-        s = linalg.inv(k.toarray())
+        s = inverse(k.toarray())
         return np.diagonal(s).copy(), sign * s[edges[:, 0], edges[:, 1]]
     from spucc.passes.projecting.banded_inverse import selected_inverse
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 from spucc.arrays import FloatArray
 from spucc.board_law import cell_covariance, parts_of
@@ -62,22 +62,31 @@ class LossyBook(Codebook):
         return super().dense(self.solve(np.diagonal(matrix), matrix[i, j]))
 
     def solve(self, diagonal: FloatArray, off: FloatArray) -> FloatArray:
-        """Values v [..., m] whose law has the given diagonal and entries on the couplers, by Newton steps; legal or not."""
+        """Values v [..., m] whose law has the given diagonal and entries on the couplers, by Newton's steps as long as they
+        help; legal or not."""
         assert self.lossy is not None
         i, j, k = self.i[self.n :], self.j[self.n :], np.arange(self.n)
         aim, aim_off = diagonal, off
+        best, least = super().solve(aim, aim_off), np.inf
         for _ in range(12):
             v = super().solve(aim, aim_off)
-            law = self.dense(v)
+            try:
+                law = self.dense(v)
+            except linalg.LinAlgError:
+                break
             gap, gap_off = diagonal - law[..., k, k], off - law[..., i, j]
-            if max(np.abs(gap).max(), np.abs(gap_off).max(initial=0.0)) <= 1e-9 * np.abs(diagonal).max():
+            size = max(float(np.abs(gap).max()), float(np.abs(gap_off).max(initial=0.0)))
+            if not size < least:
+                break
+            best, least = v, size
+            if size <= 1e-9 * np.abs(diagonal).max():
                 break
             missing = np.zeros_like(law)
             missing[..., k, k] = gap
             missing[..., i, j] = missing[..., j, i] = gap_off
             change = self.lossy.step(missing)
             aim, aim_off = aim + change[..., k, k], aim_off + change[..., i, j]
-        return v
+        return best
 
 
 def lossless(placed: Placed, device: Device) -> bool:

@@ -167,6 +167,18 @@ def test_what_the_ranges_exclude_is_an_error_with_the_loss() -> None:
     assert caught.value.diagnostics[0].code == "E0530" and "`x[" in caught.value.diagnostics[0].title
 
 
+def test_couplings_that_lost_their_digits_are_named() -> None:
+    """1e24 + 1 − 1e24 is 0: no inverse, but a reason."""
+    p = placed(np.diag([1.0, 2.0, 3.0]))
+    spoilt = replace(
+        p, ground=frozen([1.0, -1e24, 1e24]), edges=frozen([[1, 2]], np.int64), coupling=frozen([1e24])
+    )
+    with pytest.raises(SpuccError) as caught:
+        fit(spoilt, device())
+    first = caught.value.diagnostics[0]
+    assert first.code == "E0530" and "`x[1]`" in first.title and first.help
+
+
 def test_a_narrow_miss_is_fitted_in_kl_and_reported() -> None:
     k = np.array([[1.0, -0.992], [-0.992, 1.0]])
     outcome = fit(placed(k), device())
