@@ -18,7 +18,7 @@ from spucc.diagnostics import fail
 from spucc.energy import Domain
 from spucc.stages import Job, Quantized
 from spucc.targets.langevin.potential import Potential
-from spucc.targets.langevin.step_choice import choose_step
+from spucc.targets.langevin.step_choice import choose_step, stiffness
 from spucc.targets.langevin.walkers import Walkers
 from spucc.targets.pbit import configuration_of, device_values, read, seed_of
 
@@ -77,7 +77,7 @@ class Langevin:
             fail(
                 "E0728",
                 f"job `{job.name}` is compiled for {codes.family} cells, which are no Langevin units",
-                help="leave the choice to `--backend auto`",
+                help="leave `--backend` out: the simulator of the device's family runs it",
             )
         runs: list[Any] = []
         for m in range(codes.members):
@@ -127,9 +127,8 @@ def units(codes: Quantized, m: int, device: Device) -> Potential:
 def tuned(pilot: Walkers | JaxWalkers, goal: float = 0.6) -> float:
     """A step length that is accepted about six times in ten: 40 rounds of 10 steps on `pilot`, with a falling
     gain."""
-    p = pilot.potential
-    stiffness = np.abs(p.diagonal) + 12 * p.quartic + np.asarray(abs(p.quadratic).sum(axis=1)).ravel()
-    h = 1.0 / (float(pilot.mobility.max(initial=1.0)) * max(float(stiffness.max(initial=1.0)), 1e-12))
+    mobility = float(pilot.mobility[0]) if pilot.potential.n else 1.0
+    h = 0.5 / (mobility * stiffness(pilot.potential, pilot.temperature))
     for k in range(40):
         share = float(pilot.adjusted(h, 10).mean())
         h *= float(np.exp(2.0 * (share - goal) / (1 + k) ** 0.6))

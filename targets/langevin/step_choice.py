@@ -38,8 +38,11 @@ def cell_moments(j2: float, j4: float, b: float, temperature: float) -> FloatArr
 
 def _grid(j2: float, j4: float, b: float, temperature: float) -> tuple[FloatArray, FloatArray]:
     """Gauss–Legendre nodes over where the law lives, and its weights, which sum to 1."""
-    reach = 1.0
-    while _least_rise(j2, j4, b, reach) < 40 * temperature and reach < 1e9:
+    sizes = [(temperature / abs(c)) ** power for c, power in ((j2, 0.5), (j4, 0.25), (b, 1.0)) if c]
+    reach = 0.1 * min(sizes, default=1.0)
+    for _ in range(400):
+        if _least_rise(j2, j4, b, reach) >= 40 * temperature:
+            break
         reach *= 1.25
     t, w = np.polynomial.legendre.leggauss(400)
     x = reach * t
@@ -101,8 +104,7 @@ def choose_step(
     cells = _kinds(potential, temperature)
     if not cells.size:
         return Step(np.inf, 0.0)
-    mu = float(np.max(mobility))
-    stiffest = max(2 * j2 + 12 * j4 * cell_moments(j2, j4, b, temperature)[1] for j2, j4, b in cells)
+    mu, stiffest = float(np.max(mobility)), _stiffest(cells, temperature)
     # beyond x² = 1/(2 J4 μh) a step overshoots: keep that point 60 kT up the wall
     drift = 0.4 / stiffest if stiffest > 0 else 0.1
     bias = np.inf
@@ -128,11 +130,22 @@ def transient_step(
     cells = _kinds(potential, temperature)
     if not cells.size:
         return Step(np.inf, 0.0)
-    stiffest = max(2 * j2 + 12 * j4 * cell_moments(j2, j4, b, temperature)[1] for j2, j4, b in cells)
+    stiffest = _stiffest(cells, temperature)
     drift = 2 * np.sqrt(tolerance) / stiffest if stiffest > 0 else 0.05
     while not all(_safe(cell, temperature, drift) for cell in cells):
         drift *= 0.7
     return Step(drift / float(np.max(mobility)), (drift * max(stiffest, 0.0)) ** 2 / 4)
+
+
+def stiffness(potential: Potential, temperature: float) -> float:
+    """The stiffest mean curvature ⟨V''⟩ of a cell; 1 for a potential that has none."""
+    cells = _kinds(potential, temperature)
+    found = _stiffest(cells, temperature) if cells.size else 0.0
+    return found if found > 0 else 1.0
+
+
+def _stiffest(cells: FloatArray, temperature: float) -> float:
+    return float(max(2 * j2 + 12 * j4 * cell_moments(j2, j4, b, temperature)[1] for j2, j4, b in cells))
 
 
 def _safe(cell: FloatArray, temperature: float, drift: float) -> bool:
@@ -152,7 +165,9 @@ def _kinds(potential: Potential, temperature: float) -> FloatArray:
         np.add.at(extra, terms.index.ravel(), np.repeat(np.abs(terms.coefficient), terms.degree))
     own = np.stack([potential.diagonal / 2, potential.quartic + extra / 4, potential.linear], axis=1)
     cells = own + np.stack([held / 2, np.zeros(potential.n), np.zeros(potential.n)], axis=1)
-    cells = np.unique(np.round(cells, 9), axis=0)
+    size_of = np.abs(cells).max(axis=0, initial=0.0)
+    size_of[size_of == 0] = 1.0
+    cells = np.unique(np.round(cells / size_of, 9), axis=0) * size_of
     if cells.shape[0] > 12:
         keys = [cells[:, 0], cells[:, 1], cells[:, 2], cells[:, 0] / np.maximum(cells[:, 1], 1e-12)]
         picked = {int(f(key)) for key in keys for f in (np.argmin, np.argmax)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spucc.targets.kernels import inline, kernel, next32, normal32
+from spucc.targets.kernels import inline, kernel, next32, normal32, uniform
 
 
 @kernel
@@ -96,6 +96,34 @@ def accept(x, g, y, gy, take):  # type: ignore[no-untyped-def]
         for q in range(here.size):
             here[q] = there[q] if take[q] else here[q]
             slope_[q] = other[q] if take[q] else slope_[q]
+
+
+@kernel
+def reflect(linear, rows, single, x, state, temperature):  # type: ignore[no-untyped-def]
+    """Each unit's x → −x (with `single`), then that of all together, by the heat bath's rule: own terms are even, so that
+    couplings and linear terms decide. No step of a gradient crosses the barrier of a deep double well."""
+    indptr, indices, weight = rows
+    lanes = x.shape[1]
+    field, whole = np.empty(lanes), np.zeros(lanes)
+    for i in range(linear.size):
+        here, b = x[i], linear[i]
+        if single:
+            field[:] = b
+            for k in range(indptr[i], indptr[i + 1]):
+                there, w = x[indices[k]], weight[k]
+                for q in range(lanes):
+                    field[q] += w * there[q]
+            for q in range(lanes):
+                gain = 2.0 * here[q] * field[q] / temperature
+                if uniform(next32(state, q)) < 1.0 / (1.0 + np.exp(-gain)):
+                    here[q] = -here[q]
+        for q in range(lanes):
+            whole[q] += b * here[q]
+    for q in range(lanes):
+        gain = 2.0 * whole[q] / temperature
+        if uniform(next32(state, q)) < 1.0 / (1.0 + np.exp(-gain)):
+            for i in range(linear.size):
+                x[i, q] = -x[i, q]
 
 
 @kernel

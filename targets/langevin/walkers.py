@@ -122,7 +122,7 @@ class Walkers:
 
     def adjusted(self, step: float | FloatArray, count: int) -> FloatArray:
         """`count` steps of the Metropolis-adjusted Langevin algorithm (Roberts and Tweedie 1996; μ must be
-        one number).
+        one number), after reflections of quartic units (`steps.reflect`).
 
         `step` may differ from lane to lane. Returns the share of accepted steps [count of trajectories].
         """
@@ -138,6 +138,9 @@ class Walkers:
             h = np.resize(wide[k * LANES : (k + 1) * LANES], lanes)
             drift, spread = mu * h, np.sqrt(2 * mu * self.temperature * h)
             y, go, back = x.copy(), np.empty(lanes), np.empty(lanes)
+            p = self.potential
+            if p.quartic.any() and not p.others:
+                steps.reflect(p.linear, p.rows, p.dense is None, x, state, self.temperature)
             g, v = self._slope_energy(x)
             u = np.empty(lanes, np.float32)
             for _ in range(count):

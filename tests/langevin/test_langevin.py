@@ -112,6 +112,30 @@ def test_underdamped_dynamics_has_the_law_and_the_temperature() -> None:
     assert abs(total.mean() / want - 1) < 4 * total.std(ddof=1) / np.sqrt(2048) / want + 2e-3
 
 
+@pytest.mark.parametrize(
+    ("scheme", "order"), [("underdamped", 2.0), ("heun", 2.0), ("overdamped", 1.0)], ids=lambda v: str(v)
+)
+def test_the_order_on_the_way_to_equilibrium(scheme: str, order: float) -> None:
+    """At a temperature of next to nothing a path is that of an ordinary differential equation (scipy's, to 1e-11): the error at
+    a time t falls as h^order, measured from h = 0.02 and 0.01."""
+    j2, j4, b, start, t = 1.0, 0.7, 0.3, 1.5, 1.0
+
+    def force(x: float) -> float:
+        return -(2 * j2 * x + 4 * j4 * x**3 + b)
+
+    if scheme == "underdamped":
+        flow, first = lambda _, y: [y[1], force(y[0]) - y[1]], [start, 0.0]  # noqa: E731
+    else:
+        flow, first = lambda _, y: [force(y[0])], [start]  # noqa: E731
+    want = integrate.solve_ivp(flow, (0, t), first, rtol=1e-11, atol=1e-13).y[0, -1]
+    errors = []
+    for h in (0.02, 0.01):
+        walkers = Walkers(cell(j2, j4, b), 1, (1,), temperature=1e-24, start=np.array([start]))
+        getattr(walkers, scheme)(h, round(t / h))
+        errors.append(abs(walkers.positions()[0, 0] - want))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.15)
+
+
 def test_relaxation_of_a_linear_unit_in_time() -> None:
     """⟨x(t)⟩ = x₀ e^{−2μJ2 t}, Var = kT/(2J2) (1 − e^{−4μJ2 t}): the trajectory, not only its end (4 se +
     h²)."""
@@ -258,6 +282,40 @@ def test_zero_temperature_and_escape_are_refused() -> None:
         Walkers(cell(1, 1, 0), 4, (1,), temperature=0.0)
     with pytest.raises(SpuccError, match="E0554"):
         Walkers(cell(1, 1, 0), 64, (1,)).overdamped(2.0, 50)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("j2, b, kt", [(-3.0, 0.4, 0.5), (-4.0, 0.1, 0.2)])
+def test_deep_wells_are_crossed_whatever_the_unit_of_length(
+    j2: float, b: float, kt: float, size: float
+) -> None:
+    """Barriers of 4.5 and 20 kT between unequal wells: R̂ and the mean by quadrature (4.5 standard errors)."""
+    from spucc.driver import compile_program
+
+    text = f"""
+var x: real[1]
+energy {j2!r} * (x[0] / {size!r})**2 + (x[0] / {size!r})**4 + {b!r} * x[0] / {size!r}
+temperature {kt!r}
+query m = mean(x)
+"""
+    answer = compile_program(text, target="langevin-ideal").run(samples=8000, chains=40, seed=3).answer("m")
+    assert answer.rhat is not None and answer.error is not None
+    assert answer.rhat.max() < 1.02
+    assert abs(answer.value[0] / size - exact(lambda x: x, j2, 1.0, b, kt)) < 4.5 * answer.error[0] / size
+
+
+def test_a_chain_that_turns_over_as_a_whole() -> None:
+    """Couplings far above kT hold six units together: the sign of all of them still changes."""
+    from spucc.driver import compile_program
+
+    text = """
+var x: real[6] ~ double_well(0, 1)
+energy -6 * sum(x[1:] * x[:-1])
+query m = mean(x)
+"""
+    answer = compile_program(text, target="langevin-ideal").run(samples=4000, chains=20, seed=1).answer("m")
+    assert answer.rhat is not None and answer.rhat.max() < 1.02
+    assert answer.error is not None and (np.abs(answer.value) < 4.5 * answer.error).all()
 
 
 @pytest.mark.workloads
