@@ -14,9 +14,11 @@ import errno
 import json
 import mmap
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 
 _FILL = 1 << 20
+# What a file holds beside its arrays, at most.
+_STRUCTURE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -172,18 +176,24 @@ def create(path: Path, layout: Layout, provenance: Mapping[str, Any]) -> DrawsFi
     try:
         _write(part, layout, provenance)
         os.replace(part, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
+        number = _errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             fail(
                 "E0743",
                 f"the disk of `{path}` is full",
                 help="ask for fewer --samples, or another place with -o",
             )
-        fail(
-            "E0392", f"cannot write `{path}`: {error.strerror or error}", help="choose another place with -o"
-        )
+        why = os.strerror(number) if number else str(error)
+        fail("E0392", f"cannot write `{path}`: {why}", help="choose another place with -o")
     return DrawsFile(path)
+
+
+def _errno(error: Exception) -> int:
+    """The system's number of an error; HDF5 has it in its text alone. 0 where there is none."""
+    found = re.search(r"errno = (\d+)", str(error))
+    return int(found[1]) if found else getattr(error, "errno", None) or 0
 
 
 def resume(path: Path, provenance: Mapping[str, Any]) -> DrawsFile:
@@ -224,6 +234,24 @@ def room(path: Path, size: int) -> None:
             f"the draws need {size / 2**30:.3g} GiB, and the disk of `{path}` has {free / 2**30:.3g} GiB left",
             help="ask for fewer --samples, for a part of the variable, or for its mean, std or var",
         )
+    most = _largest_file()
+    # The structure of the file comes on top. HDF5 does not survive a limit that it meets while it writes.
+    if size + _STRUCTURE > most:
+        fail(
+            "E0743",
+            f"the draws need {size / 2**30:.3g} GiB, and a file of this user may have {most / 2**30:.3g} GiB",
+            help="raise the limit (`ulimit -f`), or ask for fewer --samples",
+        )
+
+
+def _largest_file() -> float:
+    """The most bytes that the system lets this process write to one file."""
+    try:
+        import resource
+    except ImportError:  # no limits on this system
+        return inf
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return inf if limit == resource.RLIM_INFINITY else float(limit)
 
 
 def _brief(value: Any) -> str:

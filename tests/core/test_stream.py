@@ -237,6 +237,23 @@ def test_no_room_is_said_before_anything_is_drawn(
         program.run(samples=10, stream=tmp_path / "a.nc")
 
 
+def test_a_limit_on_the_size_of_files_is_kept(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    code = """if True:
+        import resource, sys, spucc
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        program = spucc.compile("var x: real[3] ~ normal(1, 2)\\nquery d = sample(x)")
+        try:
+            program.run(samples=100_000, stream=sys.argv[1])
+        except spucc.SpuccError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.nc")], capture_output=True, text=True, check=True
+    )
+    assert "E0743" in done.stdout and "a file of this user" in done.stdout and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("seed", [0, -1, 2**70, -(2**70)])
 def test_any_integer_is_a_seed(program: Program, seed: int) -> None:
     assert np.array_equal(program.run(samples=8, seed=seed)["d"], program.run(samples=8, seed=seed)["d"])
