@@ -19,7 +19,7 @@ from spucc.energy import Energy
 from spucc.oracle import enumerate_spins
 from spucc.readback import Affine, HostLoop, Majority, ReadBack, fold
 from spucc.spin_sampling import SWEEPS, chains_for, colours, gibbs
-from spucc.stages import Configuration, Couplings, Job, Placed, Quantized, edge_list
+from spucc.stages import Configuration, Couplings, Job, JobValue, Placed, Quantized, edge_list
 
 _SPINS = 14
 # Standard deviation below which a spin counts as held: errors are then in this unit.
@@ -131,11 +131,16 @@ def spin_figures(job: Job, device: Device) -> tuple[float, float, float, float, 
 def same_law(job: Job, device: Device) -> bool:
     """Whether the cells are the model's spins one by one, with its couplings and fields over T to 1e-12 of the largest: then
     the law is the same, however many spins there are."""
-    target = job.target
+    value = job.value.codes if isinstance(job.value, Configuration) else job.value
+    return _same(value, job.readbacks(), job.target, device)
+
+
+@lru_cache(maxsize=16)
+def _same(value: JobValue, backs: tuple[ReadBack, ...], target: Energy, device: Device) -> bool:
     if target.higher or target.domains[0].size:
         return False
-    cells = _cells(job, device)
-    own = None if cells is None else _aligned(cells, fold(job.readbacks(), target.n), target.n)
+    cells = _cells(Job("", target, np.arange(target.n), value), device)
+    own = None if cells is None else _aligned(cells, fold(backs, target.n), target.n)
     if own is None:
         return False
     want, field = spin_form(target)
@@ -152,9 +157,11 @@ def _aligned(
     are not one cell each."""
     edges, coupling, bias = cells
     sources = _sources(backs, bias.size)
-    if sources is None or bias.size != n or np.unique(sources[0]).size != n:
+    if sources is None or bias.size != n:
         return None
     cell, positive = sources
+    if np.bincount(cell, minlength=n).max(initial=0) > 1:
+        return None
     sign = np.where(positive, 1.0, -1.0)
     place = np.empty(n, dtype=np.int64)
     place[cell] = np.arange(n)
@@ -172,6 +179,7 @@ def cells_matrix(cells: tuple[IntArray, FloatArray, FloatArray]) -> sparse.csr_a
     )
 
 
+@lru_cache(maxsize=16)
 def spin_form(energy: Energy) -> tuple[sparse.csr_array, FloatArray]:
     """J [n, n] and h [n] with p ∝ exp(½ sᵀJs + h·s), bits being (1 + s)/2; without terms above degree 2."""
     scale, offset = np.ones(energy.n), np.zeros(energy.n)
