@@ -124,9 +124,9 @@ def test_the_order_on_the_way_to_equilibrium(scheme: str, order: float) -> None:
         return -(2 * j2 * x + 4 * j4 * x**3 + b)
 
     if scheme == "underdamped":
-        flow, first = lambda _, y: [y[1], force(y[0]) - y[1]], [start, 0.0]  # noqa: E731
+        flow, first = lambda _, y: [y[1], force(y[0]) - y[1]], [start, 0.0]
     else:
-        flow, first = lambda _, y: [force(y[0])], [start]  # noqa: E731
+        flow, first = lambda _, y: [force(y[0])], [start]
     want = integrate.solve_ivp(flow, (0, t), first, rtol=1e-11, atol=1e-13).y[0, -1]
     errors = []
     for h in (0.02, 0.01):
