@@ -95,7 +95,7 @@ class Embed(JobPass):
         tried: list[tuple[Network, Reading]] = []
         if first is not None and first[1].residual < _EXACT:
             tried.append(_weakened(network, L, rounding, context, True))
-        if not tried or (not self.exact and rounding.cost(*tried[0]) > _DEAR):
+        if not tried or (not (self.exact or context.stop.is_set()) and rounding.cost(*tried[0]) > _DEAR):
             tried.append(_weakened(network, L, rounding, context, False))
         return min(tried, key=lambda pair: rounding.cost(*pair))
 
@@ -106,7 +106,7 @@ def _weakened(
     """Weaker and weaker chains while that costs less, then the least cost near the best of them."""
     best: tuple[float, Network, Reading] | None = None
     worse = 0
-    while worse < _PATIENCE:
+    while worse < _PATIENCE and not (best is not None and context.stop.is_set()):
         now = read(network, L)
         if now is None:
             break

@@ -150,7 +150,9 @@ class Place(JobPass):
             part = _enough(model, board, usable)
             inside = sparse.csr_array(board[part][:, part])
             tries = (1, 2, 6)[min(context.optimize, 2)] if model.nnz < 1_000 else 1
-            found = find_embedding(model, inside, np.arange(part.size), context.rng(0xE3BED), tries)
+            found = find_embedding(
+                model, inside, np.arange(part.size), context.rng(0xE3BED), tries, context.stop.is_set
+            )
             found = found and [part[c].tolist() for c in found]
         options = [c for c in (built, found) if c is not None]
         if not options:

@@ -28,7 +28,7 @@ import numpy as np
 from spucc.arrays import frozen
 from spucc.device import Bank, Calibration, Device, DeviceSpec, Family, Topology
 from spucc.diagnostics import Diagnostic, Span, SpuccError, did_you_mean, fail
-from spucc.topology import KINDS, OFFSET_RULES, OFFSET_SOURCES, beside, build, read_arrays
+from spucc.topology import KINDS, OFFSET_RULES, OFFSET_SOURCES, beside, build, check_pairs, read_arrays
 
 # The device whose figures a lattice by parameters starts from.
 _BASE = {
@@ -318,6 +318,7 @@ def _check_dead(spec: DeviceSpec, topology: Topology) -> None:
         if not 0 <= cell < n:
             fail("E0504", f"dead cell {cell} is not on the device", help=f"its cells are 0 … {n - 1}")
     if spec.dead.couplers:
+        check_pairs(spec.dead.couplers, "dead coupler")
         pairs = np.asarray(spec.dead.couplers, dtype=np.int64)
         key = topology.edges[:, 0] * n + topology.edges[:, 1]
         missing = ~np.isin(pairs.min(axis=1) * n + pairs.max(axis=1), key)
@@ -354,11 +355,14 @@ def calibrated(device: Device, path: Path) -> Device:
                 f"`{name}` in `{path.name}` has the shape {values.shape}",
                 help=f"it has to be {wanted}",
             )
-        kind = np.integer if dead and values.size else np.number
-        if not np.issubdtype(values.dtype, kind) or not (np.isfinite(values) & (values >= 0)).all():
+        real = np.issubdtype(values.dtype, np.integer if dead and values.size else np.number)
+        positive = name in ("resistance", "inductance")
+        fine = real and values.dtype.kind != "c" and bool((np.isfinite(values) & (values >= 0)).all())
+        if not fine or (positive and not values.all()):
+            sign = "numbers of cells" if dead else "finite and > 0" if positive else "finite and ≥ 0"
             fail(
                 "E0506",
-                f"`{name}` in `{path.name}` holds values that are not {'numbers of cells' if dead else 'finite and ≥ 0'}",
+                f"`{name}` in `{path.name}` holds values that are not {sign}",
                 help="measure them again",
             )
     gone = [np.asarray(tables.pop(name, ()), dtype=np.int64) for name in ("dead_cells", "dead_couplers")]

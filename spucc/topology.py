@@ -6,9 +6,10 @@ function, puts the couplers in order and checks them. All of it is vectorised: a
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ def build(spec: TopologySpec, folder: Path | None = None) -> Topology:
         return Topology("any", None, frozen(np.zeros((0, 2)), np.int64), frozen(np.zeros((0, 2))))
     if spec.edges_file is not None:
         spec = _with_file(spec, folder)
+    _check_size(spec)
     nodes, pairs, position = KINDS[spec.kind](spec)
     if pairs.size and (pairs.min() < 0 or pairs.max() >= nodes):
         bad = pairs[((pairs < 0) | (pairs >= nodes)).any(axis=1)][0]
@@ -75,6 +77,38 @@ def build(spec: TopologySpec, folder: Path | None = None) -> Topology:
             help="remove it from the list",
         )
     return Topology(spec.kind, nodes, frozen(_ordered(nodes, pairs), np.int64), frozen(position))
+
+
+MOST = 50_000_000
+"""Couplers, and cells, that a device may have: the arrays of more would not fit the memory of most machines."""
+
+
+def _check_size(spec: TopologySpec) -> None:
+    """E0504 for a graph of more than `MOST` parts, told before any is made."""
+    rows, cols, shore, n = spec.rows or 0, spec.cols or 0, spec.shore, spec.nodes or 0
+    cells = rows * cols
+    parts = {
+        "complete": n * n // 2,
+        "chimera": cells * shore * (shore + 2),
+        "pegasus": 24 * rows * rows * 8,
+        "bipartite": cells,
+        "visible-hidden": cells,
+        "offset": 2 * cells * max(len(spec.rules), 1),
+    }.get(spec.kind, 4 * cells)
+    if max(parts, n) > MOST:
+        fail(
+            "E0504",
+            f"topology `{spec.kind}` of that size has about {max(parts, n):.0e} parts",
+            help=f"at most {MOST:.0e} cells and couplers are served",
+        )
+    check_pairs(spec.edges, "coupler")
+
+
+def check_pairs(pairs: Iterable[tuple[int, int]], what: str) -> None:
+    """E0504 for a pair of cells that no device can have."""
+    for pair in pairs:
+        if not (min(pair) >= 0 and max(pair) < MOST):
+            fail("E0504", f"{what} {pair} leads out of the cells", help="cells count from 0")
 
 
 def _ordered(nodes: int, pairs: IntArray) -> IntArray:
@@ -290,12 +324,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an `.npz` (never pickled ones) or the lists of a `.json`. Raises E0506 when it cannot be read."""
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         content = json.loads(path.read_text(encoding="utf-8"))
         tables = content if isinstance(content, dict) else {"edges": content}
         return {name: np.asarray(value) for name, value in tables.items()}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RecursionError, AttributeError, zipfile.BadZipFile) as error:
         fail(
             "E0506",
             f"cannot read `{path.name}`: {error}",

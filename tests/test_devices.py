@@ -210,6 +210,8 @@ def test_bad_files_name_the_line_and_the_way_out(
         ("", "E0501", "spucc targets"),
         ("king(3)", "E0505", "rows, cols"),
         ("king(0,3)", "E0504", "1 or more"),
+        ("king(100000,100000)", "E0504", "5e+07"),
+        ("pegasus(2000)", "E0504", "5e+07"),
         ("spu8{bits}", "E0505", "field=value"),
         ("spu8{bits=many}", "E0503", "int"),
         ("spu8{name.x=3}", "E0505", "name"),

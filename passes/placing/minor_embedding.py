@@ -9,6 +9,8 @@ nearest cell and the final shortening are ours).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
@@ -29,10 +31,14 @@ def find_embedding(
     usable: IntArray,
     rng: np.random.Generator,
     tries: int = 3,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Chains | None:
-    """Chains for the nodes of `model` on `board`, the best of `tries` starts that succeed, or None."""
+    """Chains for the nodes of `model` on `board`, the best of `tries` starts that succeed, or None; no new start once there
+    is one and `stop` says so."""
     best: Chains | None = None
     for _ in range(tries):
+        if best is not None and stop():
+            break
         chains = _Router(model, board, usable, rng).run()
         if chains is None or not is_embedding(chains, model, board):
             continue

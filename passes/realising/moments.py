@@ -10,7 +10,6 @@ from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.energy import Energy
 from spucc.passes.realising.comparison import positive_definite_solve
 
-
 ROUNDING = 16 * float(np.finfo(np.float64).eps)
 """A coupling below this, in units of its variables' own terms, is a sum of larger ones that cancel."""
 
