@@ -24,3 +24,16 @@ def frozen(values: Any, dtype: Any = np.float64) -> NDArray[Any]:
 def same(a: Any, b: Any) -> bool:
     """Whether two arrays have the same shape and the same bits (NaN equals NaN)."""
     return bool(a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes())
+
+
+def canonical(matrix: Any) -> Any:
+    """The same sparse matrix in rows with sorted columns and no entry twice; not a copy where it is so already.
+
+    Sums over a row depend on the order of its entries in the last bit, so that values which are printed and read back, and must
+    then go the same way, have to be in this order from the start.
+    """
+    if matrix.has_canonical_format:
+        return matrix
+    matrix = matrix.copy()
+    matrix.sum_duplicates()
+    return matrix

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from spucc.arrays import FloatArray, IntArray, frozen
+from spucc.arrays import FloatArray, IntArray, canonical, frozen
 from spucc.diagnostics import Span
 
 
@@ -87,6 +87,9 @@ class Quadratic:
 
     sparse: sparse.csr_array
     blocks: tuple[Block, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sparse", canonical(self.sparse))
 
     @staticmethod
     def zero(n: int) -> Quadratic:

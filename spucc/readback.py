@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from spucc.arrays import FloatArray, IntArray, frozen
+from spucc.arrays import FloatArray, IntArray, canonical, frozen
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,9 @@ class Affine:
 
     matrix: sparse.csr_array
     offset: FloatArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", canonical(self.matrix))
 
     @staticmethod
     def identity(n: int) -> Affine:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from spucc.arrays import FloatArray, IntArray, frozen
+from spucc.arrays import FloatArray, IntArray, canonical, frozen
 from spucc.device import Device, Family
 from spucc.energy import Domain, Energy
 from spucc.readback import Affine, ReadBack, fold
@@ -68,6 +68,9 @@ class Couplings:
     coordinate: IntArray
     role: IntArray
     quartic: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", canonical(self.matrix))
 
     @property
     def n(self) -> int:

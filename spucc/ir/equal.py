@@ -9,8 +9,7 @@ import msgspec
 import numpy as np
 from scipy import sparse
 
-from spucc.arrays import same
-from spucc.ir.matrices import canonical
+from spucc.arrays import canonical, same
 
 
 def identical(a: Any, b: Any) -> bool:

@@ -9,21 +9,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from spucc.arrays import canonical
 from spucc.ir.rows import Kind
 from spucc.ir.tables import Column, member_of, read_table, write_table
 from spucc.ir.text import COMMENTED, Reader, Writer
 from spucc.ir.vectors import Dense, read_ranges, sizes, written_ranges
 
 _TRIPLES = (Column("i", Kind.INT), Column("j", Kind.INT), Column("value"))
-
-
-def canonical(matrix: sparse.csr_array) -> sparse.csr_array:
-    """The same matrix with sorted columns and no entry twice; not a copy where it is so already."""
-    if matrix.has_canonical_format:
-        return matrix
-    matrix = matrix.copy()
-    matrix.sum_duplicates()
-    return matrix
 
 
 def exactly_symmetric(matrix: sparse.csr_array) -> bool:

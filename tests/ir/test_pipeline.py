@@ -36,12 +36,46 @@ def begin(text: str, target: str) -> State:
     return start(model.energy, load_device(target), provenance)
 
 
-@pytest.mark.parametrize("target", ["ideal", "spu8", "spu8-signed", "resistive-64"])
-@pytest.mark.parametrize("text", [CHAIN, TWO], ids=["chain", "two"])
-def test_stopping_and_going_on_at_every_pass(text: str, target: str) -> None:
+DENSE = "var x: real[5] ~ multi_normal(ones(5), eye(5) + 0.4 * ones(5, 5))\nquery c = cov(x)\nquery i = inverse(eye(2) + 1)\n"
+SPINS = "var s: spin[4]\nenergy -0.8*s[0]*s[1] + 0.3*s[1]*s[2]*s[3] - 0.2*s[0]\nobserve s[3] = -1\nquery m = mean(s)\n"
+BITS = "var b: bit[3]\nvar c: bit[2]\nenergy 0.7*b[0]*b[1] - 0.4*b[2] + sum(c)\nquery m = sample(b)\n"
+QUARTIC = "var x: real[3]\nenergy sum(x**4) + sum(x**2) - 0.4*x[0]*x[1]\nquery d = sample(x)\n"
+
+WORKLOADS = {
+    "chain": (CHAIN, ("ideal", "spu8", "spu8-signed", "resistive-64", "king-8x8")),
+    "two": (TWO, ("ideal", "spu8", "spu8-signed", "resistive-64", "chimera-4x4")),
+    "dense": (DENSE, ("ideal", "spu8", "king-8x8", "grid(4,4)")),
+    "attractive": ("var x: real[6] ~ multi_normal(zeros(6), eye(6) + 0.4 * ones(6, 6))\n", ("spu8",)),
+    "spins": (SPINS, ("ideal-spin", "pbit-grid", "king-cmos")),
+    "bits": (BITS, ("ideal-spin", "king-cmos")),
+    "quartic": (QUARTIC, ("langevin-ideal",)),
+}
+"""Name → model and the devices that carry it."""
+
+ADJUSTED = [
+    ("attractive", "king-8x8", "realise{ways=scale}", "place{method=embed}"),
+    ("chain", "spu8{bits=4}", "quantize{ensemble=3}"),
+]
+"""Chains, and an ensemble."""
+
+
+def adjusted(pipeline: str, changes: tuple[str, ...]) -> str:
+    by_name = {c.partition("{")[0]: c for c in changes}
+    return ",".join(by_name.get(name, name) for name in pipeline.split(","))
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "changes"),
+    [
+        *((name, target, ()) for name, (_, targets) in WORKLOADS.items() for target in targets),
+        *((name, target, tuple(changes)) for name, target, *changes in ADJUSTED),
+        pytest.param("quartic", "langevin-generative", (), marks=pytest.mark.slow),
+    ],
+)
+def test_stopping_and_going_on_at_every_pass(name: str, target: str, changes: tuple[str, ...]) -> None:
     """One pass at a time, each from the bytes of the one before, against all passes in one go."""
-    first = begin(text, target)
-    pipeline = default_passes(first.device)
+    first = begin(WORKLOADS[name][0], target)
+    pipeline = adjusted(default_passes(first.device), changes)
     whole = run_pipeline(first, pipeline, Context(seed=3))
     state = first
     for k, name in enumerate(pipeline.split(",")):
@@ -49,7 +83,7 @@ def test_stopping_and_going_on_at_every_pass(text: str, target: str) -> None:
         data = pack_state(state, (None, 4)[k % 2])
         state = run_pipeline(read_state(data), name, Context(seed=3))
         assert identical(read_state(print_state(state).encode()), state)
-        assert "+ " + name in diff_states(before, state)
+        assert "+ " + name.partition("{")[0] in diff_states(before, state)
     assert pack_program(program_of(state, pipeline)) == pack_program(program_of(whole, pipeline))
 
 
