@@ -5,9 +5,11 @@
 Each seed is another matrix and another board: capacitors, resistors, inductors, strays and noise sources drawn from their
 tolerances, and a converter of 14 bits. `calibrated` compiles for the parts that a lab measured (all but the noise sources),
 `nominal` for the file. Draws are one after another on the board, at the interval that the program schedules. Relative
-Frobenius error of the sample covariance against A⁻¹; `law` is that of the board after infinite time, `floor` the expected
-error of so many independent draws of the exact law, √((1 + r)/N), r = tr(Σ)²/tr(Σ²) (physics §4). Published boards of this
-kind: 25–31 % (Melanson et al., Nature Communications 16:3757).
+Frobenius error of the sample covariance against A⁻¹. It is taken apart: `law` is the error of the board's law after infinite
+time, of which `codes` is what the codes leave on a board exactly as measured (the rest is what was not measured), `draws` the
+distance of the sample from that law, and `floor` the expected error of so many independent draws of the exact law,
+√((1 + r)/N), r = tr(Σ)²/tr(Σ²) (physics §4). Published boards of this kind: 25–31 % (Melanson et al., Nature Communications
+16:3757).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import spucc
 from spucc.device import Device
 from spucc.devices import load_device
 from spucc.driver import compile_energy
+from spucc.law import program_law
 from spucc.running import run_program
 from spucc.stages import Configuration, Program
 from spucc.targets.board_model import BoardModel, Truth, calibrated_device, draw_board, true_circuit
@@ -57,6 +60,8 @@ class Found:
 
     calibrated: float
     law: float
+    codes: float
+    draws: float
     nominal: float
     floor: float
     way: str
@@ -70,9 +75,13 @@ def inverse_on_a_board(kind: str, seed: int, device: Device, draws: int = DRAWS)
     energy = spucc.gaussian(0.0, precision=a)
     program, plain = compile_energy(energy, measured), compile_energy(energy, device)
     r = np.trace(sigma) ** 2 / np.sum(sigma**2)
+    sample, law, stated = _sampled(program, truth, seed, draws), _law(program, truth), program_law(program)
+    assert stated.covariance is not None
     return Found(
-        calibrated=_error(_sampled(program, truth, seed, draws), sigma),
-        law=_error(_law(program, truth), sigma),
+        calibrated=_error(sample, sigma),
+        law=_error(law, sigma),
+        codes=_error(stated.covariance, sigma),
+        draws=float(np.linalg.norm(sample - law) / np.linalg.norm(sigma)),
         nominal=_error(_sampled(plain, truth, seed, draws), sigma),
         floor=float(np.sqrt((1 + r) / draws)),
         way=next(
@@ -113,7 +122,8 @@ def main() -> None:
     options = parser.parse_args()
     device = load_device("spu8")
     print(
-        f"{'matrix':12}{'bound':>8}{'calibrated':>12}{'worst':>8}{'law':>8}{'nominal':>9}{'floor':>8}  ways"
+        f"{'matrix':12}{'bound':>8}{'calibrated':>12}{'worst':>8}{'law':>8}{'codes':>8}{'draws':>8}{'floor':>8}"
+        f"{'nominal':>9}  ways"
     )
     for kind, (_make, bound) in KINDS.items():
         rows = [
@@ -121,13 +131,13 @@ def main() -> None:
         ]
         median = {
             k: float(np.median([getattr(r, k) for r in rows]))
-            for k in ("calibrated", "law", "nominal", "floor")
+            for k in ("calibrated", "law", "codes", "draws", "floor", "nominal")
         }
         worst = max(r.calibrated for r in rows)
         ways = sorted({r.way for r in rows})
         print(
-            f"{kind:12}{bound:8.1%}{median['calibrated']:12.2%}{worst:8.2%}{median['law']:8.2%}{median['nominal']:9.2%}"
-            f"{median['floor']:8.2%}  {', '.join(ways)}",
+            f"{kind:12}{bound:8.1%}{median['calibrated']:12.2%}{worst:8.2%}{median['law']:8.2%}{median['codes']:8.3%}"
+            f"{median['draws']:8.2%}{median['floor']:8.2%}{median['nominal']:9.2%}  {', '.join(ways)}",
             flush=True,
         )
 

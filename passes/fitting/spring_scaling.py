@@ -109,6 +109,8 @@ def plain(net: Network, box: Box) -> FloatArray | None:
     """Scaling to dominance and one global factor; if that leaves the range below, equal ground capacitors; None when neither
     fits."""
     d = largest(net, dominant_scaling(net.m), box)
+    if not (d > 0).all():
+        return None
     if inside(net, d, box):
         return d
     low = np.maximum(box.ground_low, 1e-9 * box.ground_high.min())

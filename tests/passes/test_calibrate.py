@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -26,7 +27,7 @@ from spucc.device import (
     Strays,
     TopologySpec,
 )
-from spucc.devices import load_device
+from spucc.devices import calibrated, load_device
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy, default_passes
 from spucc.energy import Domain, Energy, Quadratic, layout
@@ -249,6 +250,49 @@ def test_the_exact_method_refuses_a_bent_law() -> None:
     with pytest.raises(SpuccError) as caught:
         compile_energy(spucc.gaussian(0.0, precision=K), "spu8{circuit.series_resistance=5}", passes=passes)
     assert caught.value.diagnostics[0].code == "E0572"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.npz", {"resistance": np.ones(7)}),
+        ("x.npz", {"resistance": np.r_[np.nan, np.ones(7)]}),
+        ("x.npz", {"resistance": np.zeros(8)}),
+        ("x.npz", {"inductance": np.zeros(8)}),
+        ("x.npz", {"series_resistance": -np.ones(8)}),
+        ("x.npz", {"resistance": np.full(8, 1e3 + 0j)}),
+        ("x.npz", {"resistence": np.ones(8)}),
+        ("x.npz", {"ground_levels": np.ones((8, 10))}),
+        ("x.npz", b""),
+        ("x.npz", b"PK\x03\x04 and no archive"),
+        ("x.json", b'{"resistance": [1000.'),
+        ("x.json", b'{"resistance": {"cell9": 1}}'),
+        ("x.json", b'{"resistance": [1e400, 1, 1, 1, 1, 1, 1, 1]}'),
+        ("x.json", b"[" * 100_000),
+        ("x.json", b"\xff\xfe"),
+    ],
+)
+def test_calibrations_that_cannot_be_used(
+    tmp_path: Path, name: str, content: dict[str, np.ndarray] | bytes
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.savez(path, **content)  # type: ignore[arg-type]
+    with pytest.raises(SpuccError) as caught:
+        calibrated(load_device("spu8"), path)
+    assert caught.value.diagnostics[0].code == "E0506" and caught.value.diagnostics[0].help
+
+
+def test_couplers_measured_to_be_nothing() -> None:
+    """Level tables of zeros: independent cells are served, coupled ones refused or left to the host, with no raw warning."""
+    board = replace(load_device("spu8"), calibration=Calibration(coupling_levels=frozen(np.zeros((28, 256)))))
+    assert compile_energy(spucc.gaussian(0.0, precision=np.eye(3)), board).ledger[-1].sd_error < 1e-3
+    passes = default_passes(board).replace("realise", "realise{ways=scale}")
+    with pytest.raises(SpuccError) as caught:
+        compile_energy(spucc.gaussian(0.0, precision=K), board, passes=passes)
+    assert caught.value.diagnostics[0].code == "E0530"
 
 
 def test_nothing_to_calibrate_is_left_alone() -> None:
