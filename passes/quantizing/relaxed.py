@@ -51,7 +51,9 @@ def tangents(book: Codebook, law: Law, precision: FloatArray, r: FloatArray) -> 
 def factor(f: FloatArray, m: FloatArray, mu: float, nu: float = 0.0) -> FloatArray:
     """The triangular factor [m, m] of the metric on δ once η with penalty μ‖η‖² is minimised out; ν‖δ‖² is added."""
     n = m.shape[1]
-    blocks = [np.hstack([m, f]), np.hstack([np.sqrt(mu) * m, np.zeros_like(f)])]
+    # The tall factorisation once: μ and ν only see its triangle.
+    whole = lattice_reduction.triangle_of(np.hstack([m, f]))
+    blocks = [whole, np.hstack([np.sqrt(mu) * whole[:, :n], np.zeros((whole.shape[0], f.shape[1]))])]
     if nu > 0:
         blocks.append(np.hstack([np.zeros((f.shape[1], n)), np.sqrt(nu) * np.eye(f.shape[1])]))
     triangle = lattice_reduction.triangle_of(np.vstack(blocks))
