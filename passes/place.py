@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +24,9 @@ from spucc.passes.placing.native_placement import find_native
 from spucc.passes.placing.placement_proofs import no_embedding, no_placement
 from spucc.passes.placing.spectral_placement import information, place_by_weights
 from spucc.passes.realising.boards import larger
+from spucc.passes.realising.comparison import comparison, congruence, positive_scaling
 from spucc.pipeline import Context, JobPass, Outcome
+from spucc.readback import Affine
 from spucc.stages import Couplings, Job, Placed, Stage, cells_of, edge_list
 
 _METHODS = ("auto", "native", "template", "spectral", "embed", "minorminer")
@@ -62,6 +64,17 @@ class Place(JobPass):
     def apply(self, job: Job, device: Device, context: Context) -> Outcome:
         couplings = job.value
         assert isinstance(couplings, Couplings)
+        if device.family.springs and (scale := _unit(couplings.matrix)) is not None:
+            scaled = replace(
+                couplings, matrix=congruence(couplings.matrix, scale), bias=frozen(scale * couplings.bias)
+            )
+            found = self._placed(scaled, job, device, context)
+            read = Affine.diagonal(scale)
+            back = read.after(found.readback) if isinstance(found.readback, Affine) else read
+            return replace(found, readback=back)
+        return self._placed(couplings, job, device, context)
+
+    def _placed(self, couplings: Couplings, job: Job, device: Device, context: Context) -> Outcome:
         pairs, values = edge_list(couplings.matrix)
         pairs, values = pairs[values != 0], values[values != 0]
         if device.topology.nodes is None:
@@ -158,6 +171,13 @@ class Place(JobPass):
         if not options:
             _fail_embedding(model, board, device, usable)
         return min(options, key=lambda c: (sum(map(len, c)), max(map(len, c))))
+
+
+def _unit(k: sparse.csr_array) -> FloatArray | None:
+    """The units d of cells whose rows do not dominate as they are but in D K D: a capacitor to ground is what a row has left,
+    and with units far apart the difference would keep no digits. None where there is nothing to scale."""
+    m = comparison(k)
+    return positive_scaling(m) if (m.sum(axis=1) < 0).any() else None
 
 
 def chain_lengths(matrix: sparse.csr_array, device: Device, context: Context) -> IntArray | None:

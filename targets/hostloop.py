@@ -64,10 +64,12 @@ class DenseSweep:
         m = np.linalg.inv(spread) if device.precision is None else device.precision.toarray()
         p = loop.precision.toarray()
         rest = m - 0.5 * (p + p.T)
-        values, vectors = np.linalg.eigh(0.5 * (rest + rest.T))
-        if values.min(initial=0.0) < -_ROUNDING * float(np.abs(m).max(initial=1.0)):
+        # In units in which M has ones on its diagonal: the variables' own may be many orders of magnitude apart.
+        unit = np.sqrt(np.diagonal(m))
+        values, vectors = np.linalg.eigh(0.5 * (rest + rest.T) / np.outer(unit, unit))
+        if values.min(initial=0.0) < -_ROUNDING:
             _no_splitting()
-        square = vectors * np.sqrt(np.maximum(values, 0.0))
+        square = unit[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
         self._gain = np.ascontiguousarray((spread @ rest).T)
         self._noise = np.ascontiguousarray((spread @ square).T)
         self._push = np.asarray(spread @ loop.potential)

@@ -26,6 +26,7 @@ from spucc.passes.realising.boards import component_limit, could_embed, could_ho
 from spucc.passes.realising.comparison import (
     Verdict,
     comparison,
+    congruence,
     dominant_scaling,
     jacobi,
     judge,
@@ -326,15 +327,6 @@ def nearest(p: sparse.csr_array, mean: FloatArray, device: Device, conic: bool) 
         device,
     )
     return Way(**{**vars(way), "loss": loss, "error": max(way.error, float(np.sqrt(2 * loss)))})
-
-
-def congruence(p: sparse.csr_array, d: FloatArray) -> sparse.csr_array:
-    """diag(d) P diag(d), symmetric to the last bit."""
-    coo = sparse.coo_array(p)
-    data = coo.data * (d[coo.row] * d[coo.col])
-    k = sparse.csr_array(sparse.coo_array((data, (coo.row, coo.col)), shape=p.shape))
-    k.sort_indices()
-    return k
 
 
 def _lifted(m: sparse.csr_array) -> sparse.csr_array:

@@ -55,6 +55,15 @@ def jacobi(p: sparse.csr_array) -> tuple[FloatArray, sparse.csr_array]:
     return a, sparse.csr_array(sparse.coo_array((np.abs(coo.data[off]) * a[i] * a[j], (i, j)), shape=p.shape))
 
 
+def congruence(p: sparse.csr_array, d: FloatArray) -> sparse.csr_array:
+    """diag(d) P diag(d), symmetric to the last bit."""
+    coo = sparse.coo_array(p)
+    data = coo.data * (d[coo.row] * d[coo.col])
+    k = sparse.csr_array(sparse.coo_array((data, (coo.row, coo.col)), shape=p.shape))
+    k.sort_indices()
+    return k
+
+
 def two_colouring(p: sparse.csr_array) -> tuple[bool, FloatArray]:
     """Whether P is balanced, and the gauge s [n] (ones if it is not).
 

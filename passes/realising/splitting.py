@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from spucc.arrays import BoolArray
+from spucc.passes.realising.comparison import congruence
 from spucc.stages import edge_list, symmetric
 
 
@@ -34,14 +35,15 @@ def split(p: sparse.csr_array, signed: bool, room: float = 0.0, accuracy: float 
     margin, and multiplied by 1 + `room` so that M − P keeps a margin too. n ≤ 2000 dense.
     """
     best: Splitting | None = None
+    a = 1.0 / np.sqrt(p.diagonal())
+    p = congruence(p, a)  # the search compares variables with one another, so they get one unit
     _edges, values = edge_list(p)
     keep = np.ones(values.size, dtype=bool) if signed else values <= 0
     for candidate in (edge_noise(p, keep), edge_noise(p, np.zeros_like(keep)), shifted(p, keep)):
         lifted = sparse.csr_array(candidate * (1 + room))
         radius = contraction(lifted, p)
-        found = Splitting(lifted, radius, sweeps_for(radius, accuracy))
-        if best is None or found.radius < best.radius:
-            best = found
+        if best is None or radius < best.radius:
+            best = Splitting(congruence(lifted, 1 / a), radius, sweeps_for(radius, accuracy))
     assert best is not None
     return best
 

@@ -69,7 +69,8 @@ def test_dead_parts_of_a_calibration_file_are_avoided(tmp_path: Path) -> None:
     [
         ({"resistence": [1.0] * 8}, "did you mean `resistance`"),
         ({"resistance": [1.0] * 7}, "shape (7,)"),
-        ({"resistance": [-1.0] * 8}, "finite and ≥ 0"),
+        ({"resistance": [-1.0] * 8}, "finite and > 0"),
+        ({"series_resistance": [-1.0] * 8}, "finite and ≥ 0"),
         ({"dead_cells": [1.5]}, "numbers of cells"),
         ({"dead_couplers": [1, 2]}, "shape (2,)"),
     ],
