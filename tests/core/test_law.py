@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import sparse
 import spucc
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy
-from spucc.law import DENSE_LIMIT, agreement, law_arrays, law_table, program_law, save_law
+from spucc.law import DENSE_LIMIT, agreement, law_arrays, law_table, ledger_check, program_law, save_law
 
 _spec = importlib.util.spec_from_file_location("program_zoo", Path(__file__).with_name("program_zoo.py"))
 assert _spec is not None and _spec.loader is not None
@@ -30,6 +31,19 @@ def test_ledger_agrees_with_the_law(name: str) -> None:
         entry = last[job]
         for key in ("kl_forward", "kl_reverse", "sd_error", "mean_error", "correlation_error"):
             assert getattr(figures, key) == pytest.approx(getattr(entry, key), abs=1e-9, rel=1e-6), key
+
+
+@pytest.mark.parametrize("far", [0.0, 1e9])
+def test_the_ledgers_check_allows_for_means_far_from_zero(far: float) -> None:
+    """A mean 1e9 standard deviations from zero is held to 1e-7 of one by doubles; a ledger that is wrong is still told."""
+    precision = np.array([[2.0, -0.7, 0.3], [-0.7, 1.5, -0.2], [0.3, -0.2, 1.0]])
+    program = compile_energy(
+        spucc.gaussian(far * np.array([1.0, -0.3, 0.7]), precision=precision), "resistive-64"
+    )
+    assert "the ledger agrees" in ledger_check(program)
+    *before, last = program.ledger
+    wrong = replace(last, mean_error=last.mean_error + 1e-8 * max(far, 1.0))
+    assert "the ledger is off" in ledger_check(replace(program, ledger=(*before, wrong)))
 
 
 @pytest.mark.parametrize("name", ["plain", "double-cover", "charge", "split", "ensemble"])

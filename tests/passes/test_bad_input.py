@@ -136,7 +136,8 @@ def test_variables_of_very_different_units(target: str) -> None:
 
 @pytest.mark.parametrize("target", ["spu8", "king-8x8"])
 def test_a_split_takes_any_units(target: str) -> None:
-    """Units from 1e-9 to 1e9 cost no more sweeps than equal ones, and the draws have the law. 12 whitened means and variances of 4000 independent draws; false alarm 1e-6 a target (5.4 standard deviations)."""
+    """Units from 1e-9 to 1e9 cost no more sweeps than equal ones, and the draws have the law: 12 whitened means and variances
+    of 4000 independent draws, false alarm 1e-6 a model (5.4 standard deviations)."""
     d, mean = 10.0 ** np.array([-9.0, 9, 0, 5, -5, 2]), np.arange(6.0)
     sweeps = []
     for unit in (np.ones(6), d):
