@@ -167,20 +167,21 @@ class Editor:
 
 
 def editor_case() -> None:
-    """Answers of the real server to the first question after an edit: CPU and wall seconds (medians) and how many of the eight
-    answers hold a type and an energy, a line for each question and place of the edit. Every edit moves the lines below it."""
+    """Answers of the real server to the first question after an edit: CPU and wall seconds of the slowest of eight, and how many
+    of the answers hold a shape and an energy, a line for each question and place of the edit. Every edit moves the lines below
+    it, and questions are about a line behind the edit."""
     editor, lines = Editor(), program(500).split("\n")
     whole = {"uri": editor.uri, "languageId": "spu", "version": 0, "text": "\n".join(lines)}
     editor.tell("textDocument/didOpen", {"textDocument": whole})
     editor.calm()
     version = 0
     for what in ("hover", "definition", "completion", "formatting"):
-        for at in (2, 250, 485):
+        for at in (2, 250, 475):
             cpu, wall, full = [], [], 0
             for _ in range(8):
                 version += 1
                 lines.insert(at, f"let v{version} = {version}")
-                row = next(k for k in range(480, 500) if "dot(" in lines[k])
+                row = next(k for k in range(at, len(lines)) if "dot(" in lines[k])
                 asked: dict[str, Any] = {"textDocument": {"uri": editor.uri}}
                 if what == "formatting":
                     asked["options"] = {"tabSize": 4, "insertSpaces": True}
@@ -198,7 +199,7 @@ def editor_case() -> None:
                 full += "real[6]" in str(answer) and "E += " in str(answer)
                 editor.calm()
                 del lines[at]
-            print(statistics.median(cpu), statistics.median(wall), full)
+            print(max(cpu), max(wall), full)
     editor.ask("shutdown", None)
     editor.tell("exit", None)
     editor.process.wait(20)
@@ -266,13 +267,15 @@ def main(quick: bool) -> None:
         three = [next(answers) for _ in range(3)]
         said = " ".join(f"{1000 * cpu:.0f}" for cpu, _, _ in three)
         slowest = max(wall for _, wall, _ in three)
-        full = f", {sum(n for _, _, n in three):.0f} of 24 from a run" if what == "hover" else ""
+        full = int(sum(n for _, _, n in three))
         row(
             f"editor, 500 lines edited at top, middle, end: {what}",
-            f"{said} ms CPU, {1000 * slowest:.0f} wall{full}",
-            "≤ 100 ms",
+            f"{said} ms CPU, {1000 * slowest:.0f} wall",
+            "≤ 100 ms, worst of 24",
             max(cpu for cpu, _, _ in three) <= 0.1,
         )
+        if what == "hover":
+            row("  of them with shape and energy of the new text", f"{full} of 24", "all", full == 24)
 
 
 if __name__ == "__main__":

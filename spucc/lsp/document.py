@@ -24,6 +24,7 @@ from spucc.grammar.scanner import KEYWORDS
 from spucc.grammar.source import normalised
 from spucc.grammar.values import Random
 from spucc.lsp.names import Names, Symbol, covers, resolve
+from spucc.lsp.needed import Needs
 from spucc.lsp.summary import energy_at
 
 STATEMENTS = "data let var param fn energy observe temperature for if train import query".split()
@@ -64,26 +65,40 @@ def diagnosed(model: Model) -> tuple[Diagnostic, ...]:
 
 
 class Document:
-    """A version of an open program. Cheap to make: what is asked for is found when it is asked for."""
+    """A version of an open program. Cheap to make: what is asked for is found when it is asked for.
+
+    `model` is all of it, run; `needed_by` runs what one statement needs, which is mostly little.
+    """
 
     def __init__(self, text: str, setting: Setting) -> None:
         self.text = normalised(text)
         self.setting = setting
-        self.ctx = Context(setting.folder, setting.allow_paths, sources={setting.name: self.text})
+        self._running: list[Context] = []
 
     @cached_property
     def model(self) -> Model:
         """All statements run; what is wrong is in the context. Only one thread may ask for it first."""
+        program, faults = self.parsed
+        model = self._run(program)
+        model.ctx.diagnostics += faults
+        return model
+
+    def needed_by(self, root: int) -> Model:
+        """The top-level statement number `root` run, with what it reads. Types, shapes and energies are those of the whole."""
+        return self._run(self.needs.of(root))
+
+    def _run(self, program: tree.Program) -> Model:
         from spucc.grammar.model import run_program
 
-        program, faults = self.parsed
-        self.ctx.diagnostics += faults
-        run_program(self.ctx, program, None, self.setting.files)
-        return Model(self.ctx, {(d.span.file, d.span.line, d.span.column): d for d in self.ctx.declared})
+        ctx = Context(self.setting.folder, self.setting.allow_paths, sources={self.setting.name: self.text})
+        self._running.append(ctx)
+        run_program(ctx, program, None, self.setting.files)
+        return Model(ctx, {(d.span.file, d.span.line, d.span.column): d for d in ctx.declared})
 
     def abandon(self) -> None:
-        """Let a run that is under way in another thread end at its next statement: nobody wants it any more."""
-        self.ctx.halted = True
+        """Let runs that are under way in other threads end at their next statement: nobody wants them any more."""
+        for ctx in self._running:
+            ctx.halted = True
 
     @cached_property
     def parsed(self) -> tuple[tree.Program, list[Diagnostic]]:
@@ -96,6 +111,10 @@ class Document:
     @cached_property
     def names(self) -> Names:
         return resolve(self.program, self.text)
+
+    @cached_property
+    def needs(self) -> Needs:
+        return Needs(self.program, self.names)
 
     # --- what stands at a place ---
 
@@ -281,7 +300,7 @@ def _known(d: Declared, model: Model) -> str:
         for n in info.shape:
             size *= n
         noun = "coordinate" if size == 1 else "coordinates"
-        return _code(text) + f"\n\nrandom, {size:,} {noun} of {model.ctx.width:,}"
+        return _code(text) + f"\n\nrandom, {size:,} {noun}"
     if isinstance(d.value, Random) and d.kind == "let":
         return _code(text) + "\n\nan expression of random variables"
     return _code(text)

@@ -1,12 +1,14 @@
 """The protocol: documents in, answers out. The only module that imports pygls.
 
-The statements of a program are run in a thread of its own, when an answer needs it or typing pauses; then the energy is
-judged too, for diagnostics. An answer waits for the statements at most `PATIENCE` seconds and otherwise is given from the
-syntax tree alone: what an older version of the text meant is never shown at a place of the present one.
+Of a program only what an answer needs is run: the statement at hand and backwards what it reads (`needed`), in a thread of
+its own, and the answer waits for it at most `PATIENCE` seconds. Where that is too little, it is given from the syntax tree
+alone: what an older version of the text meant is never shown at a place of the present one. The whole program is run and
+judged in another thread, when typing pauses.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +26,7 @@ from pygls.workspace import TextDocument
 from spucc import __version__
 from spucc.diagnostics import Diagnostic, Span
 from spucc.grammar import tree
+from spucc.grammar.model import RECURSION
 from spucc.lsp.document import Document, Model, Setting, diagnosed
 
 PATIENCE = 0.08
@@ -41,10 +44,11 @@ _SYMBOLS = {"fn": lsp.SymbolKind.Function, "query": lsp.SymbolKind.Event, "data"
 
 @dataclass(eq=False)
 class Open:
-    """An open document: its present version, the run of it that an answer asked for, and the last version that was judged."""
+    """An open document: its present version, what was run of it for answers (by the statement asked about), and the last version
+    that was judged."""
 
     document: Document
-    run: Future[Model] | None = None
+    runs: dict[int, Future[Model]] = field(default_factory=dict)
     last: Model | None = None
     timer: threading.Timer | None = None
 
@@ -68,7 +72,8 @@ class Service:
     data: tuple[Path, ...] = ()
     allow_paths: tuple[Path, ...] = ()
     opened: dict[str, Open] = field(default_factory=dict)
-    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "spucc-lsp"))
+    judging: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "spucc-judging"))
+    answering: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "spucc-answering"))
 
     # --- documents ---
 
@@ -98,7 +103,8 @@ class Service:
             if entry.timer is not None:
                 entry.timer.cancel()
         self.opened.clear()
-        self.worker.shutdown(wait=False, cancel_futures=True)
+        for worker in (self.judging, self.answering):
+            worker.shutdown(wait=False, cancel_futures=True)
 
     def refresh(self, uri: str, pause: float) -> None:
         """Take a new version in; it is judged after a pause."""
@@ -113,16 +119,19 @@ class Service:
             last=before.last if before else None,
         )
         self.opened[uri] = entry
-        entry.timer = threading.Timer(pause, self.worker.submit, (self.judge, uri, entry))
+        entry.timer = threading.Timer(pause, self.judging.submit, (self.judge, uri, entry))
         entry.timer.daemon = True
         entry.timer.start()
 
     def judge(self, uri: str, entry: Open) -> None:
-        """Publish what is wrong with a version that is still the present one. The worker's."""
+        """Publish what is wrong with a version that is still the present one."""
         if self.opened.get(uri) is not entry:
             return
-        entry.last = entry.document.model
-        found = diagnosed(entry.last)
+        model = entry.document.model
+        if self.opened.get(uri) is not entry:
+            return
+        entry.last = model
+        found = diagnosed(model)
         if self.opened.get(uri) is entry:
             document = self.server.workspace.get_text_document(uri)
             self.publish(uri, [translated(d, entry.document, document) for d in found])
@@ -132,12 +141,15 @@ class Service:
             lsp.PublishDiagnosticsParams(uri=uri, diagnostics=found)
         )
 
-    def model_of(self, entry: Open) -> Model | None:
-        """The present version, if it is run in time."""
-        if entry.run is None:
-            entry.run = self.worker.submit(lambda: entry.document.model)
+    def model_at(self, entry: Open, line: int, column: int) -> Model | None:
+        """The present version, run as far as the statement at a place needs it, if that is done in time."""
+        root = entry.document.needs.root(line, column)
+        if root is None:
+            return None
+        if root not in entry.runs:
+            entry.runs[root] = self.answering.submit(entry.document.needed_by, root)
         try:
-            return entry.run.result(PATIENCE)
+            return entry.runs[root].result(PATIENCE)
         except TookTooLong:
             return None
 
@@ -153,14 +165,14 @@ class Service:
 
     def hover(self, params: lsp.HoverParams) -> lsp.Hover | None:
         entry, _, line, column = self.place(params)
-        text = entry.document.hover(line, column, self.model_of(entry))
+        text = entry.document.hover(line, column, self.model_at(entry, line, column))
         return lsp.Hover(lsp.MarkupContent(lsp.MarkupKind.Markdown, text)) if text else None
 
     def definition(self, params: lsp.DefinitionParams) -> lsp.Location | None:
         entry, document, line, column = self.place(params)
         model = None
         if entry.document.symbol(line, column) is None:
-            model = self.model_of(entry)
+            model = self.model_at(entry, line, column)
         span = entry.document.definition(line, column, model)
         if span is None:
             return None
@@ -233,6 +245,7 @@ def create() -> LanguageServer:
 
     server.report_server_error = report
     service = Service(server)
+    sys.setrecursionlimit(RECURSION)  # for all threads, so that none takes it from under another
     features: list[tuple[str, Any, Any]] = [
         (lsp.INITIALIZE, service.initialize, None),
         (lsp.TEXT_DOCUMENT_DID_OPEN, service.did_open, None),

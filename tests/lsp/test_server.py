@@ -142,7 +142,7 @@ def hover(client: Client, uri: str, mark: str, occurrence: int = 0, text: str = 
 
 def test_hover_tells_type_shape_and_dimension(client: Client, uri: str) -> None:
     assert "var theta: real[3]" in hover(client, uri, "theta", 1)
-    assert "3 coordinates of 4" in hover(client, uri, "theta", 1)
+    assert "random, 3 coordinates" in hover(client, uri, "theta", 1)
     assert "data sigma: real[3]" in hover(client, uri, "sigma", 1)
     assert "data n: int" in hover(client, uri, "n]", 1)
     assert "fn shrink(a, b)" in hover(client, uri, "shrink", 1)
