@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from spucc import __version__
 from spucc.diagnostics import Diagnostic, SpuccError, fail
@@ -35,34 +33,95 @@ class Timer(Observer):
         return after
 
 
+FAR_SD, FAR_MEAN, FAR_CORRELATION = 0.1, 0.3, 0.3
+"""Relative error of a standard deviation, shift of a mean in standard deviations, and error of a correlation beyond which a
+program is warned of."""
+
+
+@dataclass(frozen=True)
+class _Final:
+    """The last entry of a job, and the pass that added most to its worst figure."""
+
+    entry: LedgerEntry
+    culprit: str
+
+    @property
+    def size(self) -> float:
+        """The worst of the errors of standard deviations, means and correlations."""
+        return max(self.entry.sd_error, self.entry.mean_error, self.entry.correlation_error)
+
+    @property
+    def figures(self) -> str:
+        e = self.entry
+        return (
+            f"standard deviations are off by up to {e.sd_error:.2g}, means by {e.mean_error:.2g} sd, "
+            f"correlations by {e.correlation_error:.2g}"
+        )
+
+    @property
+    def blame(self) -> str:
+        return f"pass `{self.culprit}` spent most of it"
+
+
+def _finals(ledger: Sequence[LedgerEntry]) -> list[_Final]:
+    """What is left of every job in the end."""
+    found: dict[str, _Final] = {}
+    most: dict[str, float] = {}
+    for entry in ledger:
+        before = found.get(entry.job)
+        now = _Final(entry, entry.name)
+        spent = now.size - (before.size if before else 0.0)
+        if before is None or spent >= most[entry.job]:
+            most[entry.job] = spent
+        else:
+            now = _Final(entry, before.culprit)
+        found[entry.job] = now
+    return list(found.values())
+
+
 def check_tolerance(ledger: Sequence[LedgerEntry], limit: float) -> None:
     """Raises E0592 for every job that misses the tolerance in the end, naming the pass that spent most of it.
 
     The tolerance bounds the worst relative error of a standard deviation, the worst shift of a mean in standard deviations
     and the worst error of a correlation. A job of which nothing can be said misses it too.
     """
-    last: dict[str, float] = {}
-    culprit: dict[str, tuple[float, str]] = {}
-    final: dict[str, LedgerEntry] = {}
-    for entry in ledger:
-        size = max(entry.sd_error, entry.mean_error, entry.correlation_error)
-        spent = size - last.get(entry.job, 0.0)
-        if spent >= culprit.get(entry.job, (-np.inf, ""))[0]:
-            culprit[entry.job] = (spent, entry.name)
-        last[entry.job], final[entry.job] = size, entry
     found = [
         Diagnostic(
             "E0592",
-            f"the tolerance {limit:g} is missed by job `{job}`: standard deviations are off by up to {e.sd_error:.2g}, "
-            f"means by {e.mean_error:.2g} sd, correlations by {e.correlation_error:.2g}",
-            notes=(f"pass `{culprit[job][1]}` spent most of it",),
+            f"the tolerance {limit:g} is missed by job `{f.entry.job}`: {f.figures}",
+            notes=(f.blame,),
             help="a device with more bits, `--ensemble 16`, `--optimize 2` or another target may help",
         )
-        for job, e in final.items()
-        if not last[job] <= limit
+        for f in _finals(ledger)
+        if not f.size <= limit
     ]
     if found:
         raise SpuccError(found)
+
+
+def warn_of_error(ledger: Sequence[LedgerEntry], warn: Callable[[Diagnostic], None]) -> None:
+    """W0592 for every job that ends beyond `FAR_SD`, `FAR_MEAN` or `FAR_CORRELATION`, where no tolerance was asked for."""
+    for f in _finals(ledger):
+        e = f.entry
+        if e.sd_error > FAR_SD or e.mean_error > FAR_MEAN or e.correlation_error > FAR_CORRELATION:
+            warn(
+                Diagnostic(
+                    "W0592",
+                    f"the configured device is far from the model of job `{e.job}`: {f.figures}",
+                    notes=(f.blame,),
+                    help=_HELP.get(f.culprit, "another target; `spucc targets` lists them")
+                    + "; `--tolerance` makes this an error",
+                )
+            )
+
+
+_HELP = {
+    "fit": "a device with wider ranges or more bits, or `--realise=split`, which is exact and pays in sweeps of the host",
+    "quantize": "a device with more bits, `--optimize 2`, or `--ensemble 16`",
+    "project": "a device with more couplers a cell, or one on which `embed` finds room for chains",
+    "realise": "another way, `--realise=double-cover` or `--realise=split` for one, or a target with signed couplers",
+}
+"""What helps against the errors of a pass."""
 
 
 def default_passes(device: Device) -> str:
@@ -163,6 +222,8 @@ def compile_energy(
     program = program_of(state, pipeline)
     if tolerance is not None:
         check_tolerance(program.ledger, tolerance)
+    else:
+        warn_of_error(program.ledger, context.warn)
     return program
 
 

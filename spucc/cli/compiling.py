@@ -25,6 +25,7 @@ from spucc.driver import (
     program_of,
     run_pipeline,
     start,
+    warn_of_error,
 )
 from spucc.pipeline import Context, Observer, Pass, parse_passes
 from spucc.progress import Progress
@@ -94,7 +95,10 @@ def adjusted(pipeline: str, options: dict[str, Any]) -> str:
         changes["quantize"] = {"ensemble": options["ensemble"]}
     if options.get("rel_error") is not None:
         changes["lower"] = {"rel_error": options["rel_error"]}
-    return ",".join(str(replace(p, **changes.get(p.name, {}))) for p in passes)
+    try:
+        return ",".join(str(replace(p, **changes.get(p.name, {}))) for p in passes)
+    except ValueError as error:
+        fail("E0604", str(error))
 
 
 def compile_to_state(program: str, observers: Sequence[Observer], **options: Any) -> tuple[State, str]:
@@ -118,15 +122,16 @@ def compile_to_state(program: str, observers: Sequence[Observer], **options: Any
     steps = parse_passes(pipeline, registry())
     if options.get("start_from") and not options["passes"]:
         steps = _left(steps, state)
-    stop = options.get("stop_after")
-    if stop is not None:
-        names = [p.name for p in steps]
-        if stop not in names:
+    stop, shown = options.get("stop_after"), options.get("print_after")
+    names = [p.name for p in steps]
+    for wanted in (stop, None if shown == "all" else shown):
+        if wanted is not None and wanted not in names:
             fail(
                 "E0603",
-                f"the pipeline has no pass `{stop}`",
-                help=did_you_mean(stop, names) or ", ".join(names),
+                f"the pipeline has no pass `{wanted}`",
+                help=did_you_mean(wanted, names) or ", ".join(names),
             )
+    if stop is not None:
         steps = steps[: names.index(stop) + 1]
     context = Context(
         seed=options["seed"], optimize=options["optimize"], progress=Progress(), warn=lambda d: report([d])
@@ -136,6 +141,8 @@ def compile_to_state(program: str, observers: Sequence[Observer], **options: Any
             state = run_pipeline(state, ",".join(str(p) for p in steps), context, observers)
     finally:
         context.progress.close()  # type: ignore[attr-defined]
+    if state.stage is Stage.PROGRAM and options.get("tolerance") is None:
+        warn_of_error(state.ledger, context.warn)
     return state, pipeline
 
 
@@ -169,13 +176,16 @@ def pair_program(program: str, **options: Any) -> Program | None:
     if taken := [o for o in _SINGLE if options.get(o)]:
         raise click.UsageError(f"--{taken[0].replace('_', '-')} does not go with two devices")
     model = _elaborated(program, options["data"], options["allow_paths"])
-    return compile_mixed(
+    both = compile_mixed(
         model.energy,
         device,
         provenance=model.provenance,
         optimize=options["optimize"],
         tolerance=options["tolerance"],
     )
+    if options["tolerance"] is None:
+        warn_of_error(both.ledger, lambda d: report([d]))
+    return both
 
 
 def _elaborated(program: str, data: tuple[str, ...], allow_paths: tuple[str, ...]) -> Elaborated:
@@ -209,12 +219,17 @@ def _keeping_best(context: Context, wanted: bool) -> Iterator[None]:
 
 def _left(steps: list[Pass], state: State) -> list[Pass]:
     """The passes of a pipeline that a state has not been through."""
-    done = [s.name.partition("{")[0] for s in (*state.steps, *(state.jobs[0].steps if state.jobs else ()))]
+    done = [name.partition("{")[0] for name in _done(state)]
     names = [p.name for p in steps]
     for k in range(min(len(done), len(names)), -1, -1):
         if names[:k] == done[:k]:
             return steps[k:]
     return steps
+
+
+def _done(state: State) -> list[str]:
+    """The passes that a state has been through, as they print."""
+    return [s.name for s in (*state.steps, *(state.jobs[0].steps if state.jobs else ()))]
 
 
 def compile_command(program: str, **options: Any) -> None:
@@ -335,10 +350,15 @@ def opt_command(file: str, passes: str, seed: int, optimize: int, output: str | 
     """Run passes on a written stage, then print or write the next."""
     from spucc.ir import read_state
 
-    state = run_pipeline(read_state(file), passes, Context(seed=seed, optimize=optimize))
+    timer = Timer()
+    state = run_pipeline(read_state(file), passes, Context(seed=seed, optimize=optimize), (timer,))
+    if output is not None:
+        click.echo(ledger_table(state, timer))
+    if state.stage is Stage.PROGRAM:
+        warn_of_error(state.ledger, lambda d: report([d]))
     if state.stage is Stage.PROGRAM and output is not None:
         from spucc.ir import write_program
 
-        write_program(program_of(state, passes), output)
+        write_program(program_of(state, ",".join(_done(state))), output)
     else:
         _out_state(state, output)
