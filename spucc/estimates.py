@@ -43,6 +43,8 @@ class Estimate:
     kept: FloatArray | None = None
     keeps: bool = False
     seen: int = 0
+    pivot: FloatArray | None = None
+    """The mean of the first chunk: moments are about it, so that a mean far from 0 takes no digits of the variance."""
     first: FloatArray | None = None
     second: FloatArray | None = None
     gathers: list[tuple[slice, slice, Any]] = field(default_factory=list)
@@ -83,22 +85,25 @@ class Estimate:
                     self.query.span,
                     help="ask for var, or for the cov of a part of the variable",
                 )
-            self.first, self.second = np.zeros(self.size), np.zeros((self.size, self.size))
+            self._zero((self.size, self.size))
         else:
-            self.first, self.second = np.zeros(self.size), np.zeros(self.size)
+            self._zero((self.size,))
+
+    def _zero(self, shape: tuple[int, ...]) -> None:
+        self.pivot, self.first, self.second = np.zeros(self.size), np.zeros(self.size), np.zeros(shape)
 
     def sums(self) -> FloatArray:
         """What is carried from draw to draw besides the kept draws, as one vector."""
-        if self.first is None or self.second is None:
+        if self.pivot is None or self.first is None or self.second is None:
             return np.zeros(0)
-        return np.concatenate([self.first, self.second.ravel()])
+        return np.concatenate([self.pivot, self.first, self.second.ravel()])
 
     def restore(self, sums: FloatArray | None, seen: int) -> None:
         """Go on after `seen` draws with what `sums` gave then."""
         self.seen = seen
-        if self.first is not None and self.second is not None and sums is not None:
-            self.first = sums[: self.size].copy()
-            self.second = sums[self.size :].reshape(self.second.shape).copy()
+        if self.second is not None and sums is not None:
+            self.pivot, self.first = sums[: 2 * self.size].reshape(2, -1).copy()
+            self.second = sums[2 * self.size :].reshape(self.second.shape).copy()
 
     def answer_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """The names and shapes of the arrays that the answer will have, besides draws."""
@@ -124,8 +129,11 @@ class Estimate:
             value = value + np.asarray((gather @ (total[:, left] * total[:, right]).T).T)
         if self.kept is not None:
             self.kept[:, self.seen : self.seen + count] = value.reshape(self.chains, count, self.size)
-        else:
+        elif count:
             assert self.first is not None and self.second is not None
+            if self.pivot is None or not self.seen:
+                self.pivot = value.mean(axis=0)
+            value = value - self.pivot
             self.first += value.sum(axis=0)
             self.second += value.T @ value if self.second.ndim == 2 else np.einsum("ki,ki->i", value, value)
         self.seen += count
@@ -176,17 +184,17 @@ class Estimate:
         return self._scalar(mean, sd, ess, common)
 
     def _from_moments(self) -> Answer:
-        assert self.first is not None and self.second is not None
+        assert self.pivot is not None and self.first is not None and self.second is not None
         n = self.seen * self.chains
-        mean = self.first / max(n, 1)
+        beyond = self.first / max(n, 1)
         ess = np.full(self.size, float(n))
         note = "" if self.independent else "too large to keep the draws: errors take them as independent"
         common: dict[str, Any] = {"ess": ess.reshape(self.shape), "chains": self.chains, "note": note}
         if self.second.ndim == 2:
-            cov = (self.second - n * np.outer(mean, mean)) / max(n - 1, 1)
+            cov = (self.second - n * np.outer(beyond, beyond)) / max(n - 1, 1)
             return self._covariance(cov, ess, common)
-        sd = np.sqrt(np.maximum(self.second - n * mean**2, 0) / max(n - 1, 1))
-        return self._scalar(mean, sd, ess, common)
+        sd = np.sqrt(np.maximum(self.second - n * beyond**2, 0) / max(n - 1, 1))
+        return self._scalar(self.pivot + beyond, sd, ess, common)
 
     def _scalar(self, mean: FloatArray, sd: FloatArray, ess: FloatArray, common: dict[str, Any]) -> Answer:
         """mean, expectation, solve, std, var; the errors of the last two are those of Gaussian draws."""

@@ -94,7 +94,7 @@ def separate(energy: Energy) -> Separated:
     a = sparse.csc_matrix(q[real][:, real])
     w = np.asarray(-q[real][:, two].toarray())
     b = -np.asarray(model.linear)[real]
-    solved = _solve(a, np.column_stack([b, w]), model, real)
+    solved = solve_proper(a, np.column_stack([b, w]), model, real)
     mean, gain = solved[:, 0], solved[:, 1:]
     gaussian = replace(
         model,
@@ -287,7 +287,7 @@ def engine_of(backend: str | Backend | None, device: Device) -> Backend:
     return Both(backend_of(names[0], device.family), backend_of(names[1], device.partner.family))
 
 
-def _solve(a: sparse.csc_matrix, right: FloatArray, model: Energy, real: IntArray) -> FloatArray:
+def solve_proper(a: sparse.csc_matrix, right: FloatArray, model: Energy, real: IntArray) -> FloatArray:
     """A⁻¹ right. Raises E0515 when A is not positive definite."""
     n = a.shape[0]
     if n <= 2000:

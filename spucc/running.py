@@ -187,7 +187,7 @@ def _lockstep(
     if not request.draws:
         return
     if takes_turns(program):
-        yield from run_turns(program, request, progress, states)
+        yield from run_turns(program, request, progress, states, notes)
         return
     streams = [
         engine.run(job, program.device, replace(request, state=state), progress)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from spucc.arrays import FloatArray, IntArray, frozen
-from spucc.backend import Backend, Mode, Progress, Request
+from spucc.backend import Mode, Progress, Request
 from spucc.device import Device
 from spucc.diagnostics import SpuccError, fail
 from spucc.energy import Energy
@@ -152,11 +152,16 @@ def compile_turns(source: Energy, device: Device, provenance: Provenance | None 
 
 
 def run_turns(
-    program: Program, request: Request, progress: Progress, states: Sequence[FloatArray | None]
+    program: Program,
+    request: Request,
+    progress: Progress,
+    states: Sequence[FloatArray | None],
+    notes: dict[str, str],
 ) -> Iterator[tuple[list[FloatArray], list[FloatArray | None]]]:
     """Draws of every job and the states to go on from, chunk by chunk; as `spucc.running` asks of the jobs of a program.
 
-    Turn t of chain c depends on the seed, c, t and the draw before it alone. Raises E0728 for `trajectory`.
+    Turn t of chain c depends on the seed, c, t and the draw before it alone. `notes` takes what the backend
+    says of the first load of each job of which it says anything. Raises E0728 for `trajectory`.
     """
     from spucc.targets import backend_of
 
@@ -181,7 +186,7 @@ def run_turns(
             z[c] = _start(model, request.seed, c)
             with one_blas_thread():
                 for t in range(-SETTLE, 0):
-                    _turn(model, sides, engines, lengths, z[c], request.seed, c, t)
+                    _turn(model, sides, engines, lengths, z[c], request.seed, c, t, notes)
             progress("settling", (c + 1) / request.chains)
     width = max(1, _CHUNK // max(request.chains, 1))
     done, end = request.first, request.first + request.draws
@@ -191,7 +196,7 @@ def run_turns(
         with one_blas_thread():
             for t in range(count):
                 for c in range(request.chains):
-                    _turn(model, sides, engines, lengths, z[c], request.seed, c, done + t)
+                    _turn(model, sides, engines, lengths, z[c], request.seed, c, done + t, notes)
                 out[:, t] = z
         done += count
         yield (
@@ -209,6 +214,7 @@ def _turn(
     seed: int,
     chain: int,
     turn: int,
+    notes: dict[str, str],
 ) -> None:
     """Both sides of z [n] drawn once, the reals first."""
     fresh = _seed(seed, chain, turn)
@@ -217,13 +223,10 @@ def _turn(
         if length:
             z[side.own] = engine.onward(job, side.device, z[side.own], length, fresh)
         else:
-            z[side.own] = _one(engine, job, side.device, fresh)
-
-
-def _one(engine: Backend, job: Job, device: Device, seed: int) -> FloatArray:
-    """One draw [n] of a job."""
-    (chunk,) = engine.run(job, device, Request(draws=1, chains=1, seed=seed))
-    return np.asarray(chunk.values[0, 0])
+            (chunk,) = engine.run(job, side.device, Request(draws=1, chains=1, seed=fresh))
+            z[side.own] = chunk.values[0, 0]
+            if chunk.note:
+                notes.setdefault(side.name, chunk.note)
 
 
 def _seed(*key: int) -> int:

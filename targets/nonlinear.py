@@ -18,7 +18,7 @@ from spucc.diagnostics import fail
 from spucc.energy import Domain
 from spucc.stages import Job, Quantized
 from spucc.targets.langevin.potential import Potential
-from spucc.targets.langevin.step_choice import choose_step, stiffness
+from spucc.targets.langevin.step_choice import Step, choose_step, stiffness
 from spucc.targets.langevin.walkers import Walkers
 from spucc.targets.pbit import configuration_of, device_values, read, seed_of
 
@@ -92,7 +92,7 @@ class Langevin:
                 runs.append(Adjusted(walkers, tuned(pilot)))
             else:
                 step = choose_step(potential, kt, np.full(potential.n, mobility), self.tolerance)
-                runs.append(Dynamics(walkers, step.length if np.isfinite(step.length) else 1.0))
+                runs.append(Dynamics(walkers, step))
         yield from read(job, configuration, request, progress, runs)
 
     def _walkers(
@@ -160,6 +160,17 @@ class Adjusted:
 
 class Dynamics(Adjusted):
     """Walkers that follow the units' own dynamics."""
+
+    def __init__(self, walkers: Walkers | JaxWalkers, step: Step) -> None:
+        super().__init__(walkers, step.length if np.isfinite(step.length) else 1.0)
+        self._bias = step.bias
+
+    @property
+    def note(self) -> str:
+        """What the step costs."""
+        if not self._bias:
+            return ""
+        return f"steps of {self._length:.3g} time units move second moments by about {100 * self._bias:.2g} %"
 
     def step(self, count: int) -> None:
         self._walkers.overdamped(self._length, count)

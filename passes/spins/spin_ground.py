@@ -12,6 +12,9 @@ from spucc.arrays import FloatArray
 from spucc.device import Bank
 from spucc.passes.spins.spin_rounding import Law
 
+NODES = 20_000
+"""Nodes of the search tree at most."""
+
 LIMIT = 12
 """Up to so many spins: 2ⁿ rows."""
 
@@ -45,7 +48,8 @@ def keep_ground(law: Law, theta: FloatArray, coupling: Bank, bias: Bank) -> Floa
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            problem.solve(solver=cp.HIGHS, highs_options={"time_limit": 20.0})
+            # its `milp` is HiGHS, without the banner that highspy prints; a limit in seconds would make codes hang on the machine
+            problem.solve(solver=cp.SCIPY, scipy_options={"node_limit": NODES})
     except (cp.SolverError, ValueError):
         return None
     if codes.value is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +15,7 @@ from spucc.stages import edge_list
 from spucc.targets.spins.annealing import anneal
 from spucc.targets.spins.free_energy import annealed_log_z
 from spucc.targets.spins.model import SpinModel, spin_model
+from spucc.targets.spins.products import Products
 
 _TABLE = 2**20
 
@@ -47,9 +48,11 @@ class LogPartition:
 def best_state(
     energy: Energy, seed: int = 0, *, chains: int | None = None, sweeps: int = 1000, threads: int = 1
 ) -> Best:
-    """Annealing, recombination and tabu search; the bound by exact elimination where the graph is narrow,
-    else from eigenvalues. Raises E0552 for real variables and E0558 for products of more than two
-    variables."""
+    """Annealing, recombination and tabu search (products of more than two variables: annealing alone); the bound
+    by exact elimination where the graph is narrow, else from eigenvalues, and of higher products one by one.
+    Raises E0552 for real variables and E0553 for a temperature that is not above 0."""
+    if energy.higher:
+        return _best_of_products(energy, seed)
     model, constant, own = _model(energy)
     found = anneal(model, (abs(seed), int(seed < 0), 0xA76), chains=chains, sweeps=sweeps, threads=threads)
     spins = found.spins.astype(np.float64)
@@ -80,6 +83,32 @@ def log_partition(
         model, (abs(seed), int(seed < 0), 0x106), chains=chains, steps=steps, threads=threads
     )
     return LogPartition(got.value + shift, got.error, "annealed importance sampling")
+
+
+def _best_of_products(energy: Energy, seed: int) -> Best:
+    """As `best_state`, of an energy with higher products."""
+    model, constant, _ = _model(replace(energy, higher=()))
+    products = Products.of(energy)
+    state = products.search(seed)
+    value = float(energy.at(state))
+    exact, t = _table_of(products, energy.temperature), energy.temperature
+    if exact is not None:
+        bound = energy.constant - t * exact
+        near = value <= bound + 1e-9 * max(1.0, abs(bound))
+        return Best(state, value, value if near else bound, "exact" if near else "elimination")
+    below, proof = lower_bound(model)
+    higher = slice(products.coefficient.size - sum(h.coefficient.size for h in energy.higher), None)
+    bound = constant + t * below + products.least(higher)
+    return Best(state, value, min(bound, value), f"{proof}, and each higher product at its least")
+
+
+def _table_of(products: Products, temperature: float) -> float | None:
+    """The largest log-weight by elimination, as `_eliminated`."""
+    n = products.low.size
+    if n > 400 or (products.coefficient.size > 6 * n and n > spin_law.EXACT_LIMIT):
+        return None
+    table = spin_law.eliminate(products.factors(temperature), (), _TABLE, np.maximum)
+    return None if table is None else float(table)
 
 
 def _model(energy: Energy) -> tuple[SpinModel, float, FloatArray]:

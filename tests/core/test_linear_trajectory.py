@@ -157,5 +157,5 @@ def test_a_loop_with_the_host_has_no_path() -> None:
 
     passes = default_passes(load_device("spu8-signed")).replace("realise", "realise{ways=split}")
     program = spucc.compile(spucc.gaussian(0.0, precision=p), target="spu8-signed", passes=passes)
-    with pytest.raises(SpuccError, match="E0493.*loop with the host"):
+    with pytest.raises(SpuccError, match=r"E0493.*loop with the host"):
         follow(program.jobs[0], program.device, np.zeros(4), duration=1e-6, times=2, paths=2)

@@ -21,6 +21,7 @@ from spucc.device import Device
 from spucc.diagnostics import SpuccError
 from spucc.stages import Job, Program
 from spucc.targets.exact import Exact
+from spucc.targets.nonlinear import Langevin
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,21 @@ def test_a_series_states_the_terms_that_it_leaves_out() -> None:
         "standard deviations of the circuit's" in said
         and 0 < float(said.split("within ")[1].split()[0]) < 1e-8
     )
+
+
+def test_langevin_dynamics_states_the_bias_of_its_step() -> None:
+    """A coarse backend says more than a fine one; adjusted draws have no bias of the step, and say nothing."""
+    program = spucc.compile(
+        "var x: real[2] ~ double_well(-1, 1)\nquery d = sample(x)", target="langevin-ideal"
+    )
+    said = []
+    for tolerance in (1e-2, 1e-3):
+        result = program.run(samples=4, chains=2, mode="trajectory", backend=Langevin(tolerance=tolerance))
+        (note, *_) = result.provenance["simulation"].values()
+        assert "time units move second moments by about" in note
+        said.append(float(note.split("about ")[1].split(" %")[0]) / 100)
+    assert 0 < said[1] <= 1e-3 < said[0] <= 1e-2
+    assert "simulation" not in program.run(samples=4, chains=2).provenance
 
 
 def test_intervals_of_a_trajectory() -> None:

@@ -22,6 +22,8 @@ from spucc.backend import Chunk, Progress, Request, silent
 from spucc.cli import cli
 from spucc.device import Device
 from spucc.diagnostics import SpuccError
+from spucc.energy import Domain, Query, QueryKind, identity_form, layout
+from spucc.estimates import Estimate
 from spucc.stages import Job, Program
 from spucc.taker import Plan
 from spucc.targets.exact import Exact
@@ -109,6 +111,37 @@ def test_sums_are_taken_up(program: Program, tmp_path: Path, monkeypatch: pytest
         program.run(stream=tmp_path / "b.nc", backend=Dies(3 * len(program.jobs)), **options)
     program.run(stream=tmp_path / "b.nc", resume=True, **options)
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e8])
+def test_moments_of_a_mean_far_from_zero(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mean of 1e8 standard deviations, in chunks, stopped and taken up: the moments of numpy, which holds all draws."""
+    monkeypatch.setattr("spucc.estimates._COMFORT", 0)
+    x = (
+        np.random.default_rng(7).normal(size=(2, 3000, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 2.0]])
+        + shift
+    )
+    form = identity_form(layout([("x", (3,), Domain.REAL, None)])[0], 3)
+    flat = x.reshape(-1, 3)
+    want = {
+        QueryKind.MEAN: flat.mean(axis=0),
+        QueryKind.STD: flat.std(axis=0, ddof=1),
+        QueryKind.VAR: flat.var(axis=0, ddof=1),
+        QueryKind.COV: np.cov(flat.T),
+    }
+    for kind, value in want.items():
+        estimates = [
+            Estimate(Query("q", kind, form), [form.matrix], np.zeros(3), 2, 3000, True) for _ in range(2)
+        ]
+        for e in estimates:
+            e.prepare()
+        for start in range(0, 1000, 250):
+            estimates[0].add([x[:, start : start + 250]])
+        estimates[1].restore(estimates[0].sums(), estimates[0].seen)
+        for start in range(1000, 3000, 250):
+            estimates[1].add([x[:, start : start + 250]])
+        # what doubles of size 1e8 hold of a standard deviation of 1
+        np.testing.assert_allclose(estimates[1].answer().value, value, rtol=1e-6, atol=1e-6)
 
 
 def test_finished_run_resumes_to_itself(program: Program, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Draws follow one another: thresholds are 4.5 of the run's own standard errors (f
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -121,6 +122,63 @@ query q = expectation(x**2)
         answer = result.answer(name)
         assert answer.error is not None
         assert (np.abs(answer.value - value) < 4.5 * answer.error).all(), name
+
+
+def regression(rows: int, columns: int) -> tuple[Program, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(columns)
+    x = rng.normal(size=(rows, columns))
+    y = x[:, ::3] @ np.full(x[:, ::3].shape[1], 1.3) + 0.5 * rng.normal(size=rows)
+    text = (
+        SLAB.split("query")[0].replace("[4", f"[{rows}").replace("3]", f"{columns}]")
+        + "query best = argmin()\n"
+    )
+    return compile_program(text, {"X": x, "y": y}, "ideal+ideal-spin"), x, y
+
+
+def ridge(x: np.ndarray, y: np.ndarray, s: np.ndarray) -> float:
+    """The least over b of the slab's energy given s, up to what s does not change."""
+    z = x * s
+    b = np.linalg.solve(z.T @ z / 0.49 + np.eye(s.size) / 1.44, z.T @ y / 0.49)
+    return float(((y - z @ b) ** 2).sum() / 0.98 + (b**2).sum() / 2.88 + 0.4 * s.sum())
+
+
+def test_the_least_energy_of_a_spike_and_slab_is_that_of_all_subsets() -> None:
+    program, x, y = regression(12, 6)
+    answer = program.run(samples=4, chains=1).answer("best")
+    assert "no state has less" in answer.note
+    subsets = np.array(list(itertools.product((0.0, 1.0), repeat=6)))
+    best = subsets[np.argmin([ridge(x, y, s) for s in subsets])]
+    np.testing.assert_array_equal(answer.value[:6], best)
+    z = x * best
+    np.testing.assert_allclose(
+        answer.value[6:], np.linalg.solve(z.T @ z / 0.49 + np.eye(6) / 1.44, z.T @ y / 0.49), atol=1e-9
+    )
+
+
+def test_beyond_twelve_spins_no_flip_lowers_the_energy_that_is_found() -> None:
+    program, x, y = regression(20, 13)
+    answer = program.run(samples=2, chains=1).answer("best")
+    assert "no flip of one lowers it" in answer.note
+    s = answer.value[:13]
+    found = ridge(x, y, s)
+    for k in range(13):
+        other = s.copy()
+        other[k] = 1 - s[k]
+        assert ridge(x, y, other) >= found - 1e-9
+
+
+def test_what_a_backend_says_of_its_draws_comes_through_the_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spucc.targets.exact import Exact
+
+    plain = Exact.run
+
+    def frank(self: Exact, *given: object) -> object:
+        for chunk in plain(self, *given):  # type: ignore[arg-type]
+            yield dataclasses.replace(chunk, note="means are off by 3 %")
+
+    monkeypatch.setattr(Exact, "run", frank)
+    said = slab().run(samples=4, chains=1).provenance["simulation"]
+    assert said == {"reals": "means are off by 3 %"}
 
 
 def test_files_chunks_and_stops_leave_the_same_draws(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -16,7 +17,7 @@ from spucc.backend import Mode, Request
 from spucc.device import Bank
 from spucc.devices import load_device
 from spucc.diagnostics import SpuccError
-from spucc.driver import compile_energy
+from spucc.driver import compile_energy, compile_program
 from spucc.energy import Domain, Energy, Monomials, Quadratic, layout
 from spucc.oracle import enumerate_spins
 from spucc.passes.spins.spin_encode import encode
@@ -267,7 +268,84 @@ def test_the_bound_of_a_dense_model_is_one() -> None:
     assert best.bound < best.energy
     assert best.gap < 0.5 * abs(best.energy)
     with pytest.raises(SpuccError, match="E0558"):
-        best_state(mixed(1))
+        log_partition(mixed(1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_state_of_higher_products_is_that_of_enumeration(seed: int) -> None:
+    """Spins and bits, factors that occur twice among the products."""
+    energy = mixed(seed)
+    law = enumerate_spins(energy)
+    best = best_state(energy, seed)
+    assert best.proof == "exact" and best.gap == 0.0
+    assert best.energy == pytest.approx(law.ground_energy, abs=1e-12)
+    assert best.energy == pytest.approx(float(energy.at(best.state)))
+
+
+def triangles(n: int, m: int, seed: int) -> Energy:
+    """A p-spin glass: m products of three of n spins, and fields."""
+    rng = np.random.default_rng(seed)
+    index = np.array([rng.choice(n, 3, replace=False) for _ in range(m)])
+    index = np.unique(np.sort(index, axis=1), axis=0)
+    return Energy(
+        layout([("s", (n,), Domain.SPIN, None)]),
+        frozen(rng.normal(size=n)),
+        Quadratic.zero(n),
+        0.5,
+        (Monomials(frozen(index, np.int64), frozen(rng.choice([-1.0, 1.0], len(index)))),),
+    )
+
+
+def test_higher_products_beyond_enumeration_have_a_bound() -> None:
+    """Products of one hidden state have it as their ground state, at minus the sum of all sizes: the search finds it and the
+    bound is met. Of a glass the bound is below what is found, and no single flip is better than it."""
+    glass = triangles(120, 400, 3)
+    hidden = np.where(np.random.default_rng(4).random(120) < 0.5, -1.0, 1.0)
+    (cubic,) = glass.higher
+    planted = Energy(
+        glass.variables,
+        frozen(-np.abs(glass.linear) * hidden),
+        glass.quadratic,
+        0.5,
+        (Monomials(cubic.index, frozen(-np.prod(hidden[cubic.index], axis=1))),),
+    )
+    best = best_state(planted, 1)
+    np.testing.assert_array_equal(best.state, hidden)
+    assert best.bound == pytest.approx(best.energy) and "each higher product" in best.proof
+    best = best_state(glass, 1)
+    assert best.bound < best.energy < -0.4 * 400
+    flipped = best.state * (1 - 2 * np.eye(120))
+    assert (glass.at(flipped) >= best.energy - 1e-9).all()
+
+
+def test_argmin_of_a_program_with_products_of_three_and_four() -> None:
+    text = """
+var s: spin[6]
+var b: bit[4]
+energy 0.7 * sum(s[i] * s[i + 1] * s[i + 2] for i in range(4)) - 0.4 * s[0] * b[1] * b[2] - 0.2 * s[3]
+energy 0.3 * b[0] * b[1] * b[2] * b[3] - 0.9 * b[0] + 0.1 * b[3] * s[5] - 0.35 * s[1] * s[4]
+observe s[2] = -1
+query best = argmin()
+"""
+    program = compile_program(text, target="ideal-spin")
+    answer = program.run(samples=4).answer("best")
+    assert "no state has less" in answer.note
+    rows = np.array(list(itertools.product(*[(-1.0, 1.0)] * 6, *[(0.0, 1.0)] * 4)))
+    energy = program.source.at(rows)
+    energy[rows[:, 2] != -1] = np.inf
+    assert program.source.at(answer.value) == pytest.approx(energy.min(), abs=1e-12)
+    assert answer.value[2] == -1
+
+
+def test_the_integer_program_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    from spucc.passes.spins.spin_ground import keep_ground
+
+    bank = Bank(max=7.0, bits=3, signed=True)
+    i, k = np.triu_indices(6, 1)
+    j, h = couplings(6, 1.0, 1.0, 5)
+    law = Law(spin_law.all_spins(6), spin_law.law(j, 0 * h)[0], np.stack([i, k], axis=1))
+    assert keep_ground(law, np.concatenate([j[i, k], np.zeros(6)]), bank, bank) is not None
+    assert capfd.readouterr() == ("", "")
 
 
 def ring(n: int) -> Energy:
