@@ -9,66 +9,58 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize, sparse
 
-from spucc.arrays import FloatArray, frozen
+from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.circuit import assemble, strays
 from spucc.device import Device
 from spucc.diagnostics import fail
-from spucc.passes.fitting.spring_fit import board_couplers
+from spucc.passes.fitting.conductance_box import Nearest, Ranges, nearest_conductances
+from spucc.passes.fitting.spring_fit import HOPELESS, bank_ranges, board_couplers, names
+from spucc.passes.realising.comparison import congruence
 from spucc.passes.realising.moments import inverse
 from spucc.pipeline import Context, Outcome
 from spucc.readback import Affine
 from spucc.stages import Job, Placed
 
+SEARCHED = 300
+"""Up to so many cells the nearest network in range is looked for."""
+
 
 def fit_conductances(job: Job, placed: Placed, device: Device, context: Context) -> Outcome:
     """Conductances [S], bias currents [A], the scale κ0/C0 [A²s/F] and the read-out y = D v/√scale.
 
-    Raises E0530 when a conductance cannot be brought into its range, E0531 when voltages or bias currents cannot.
+    Exact where the ranges allow it, otherwise the nearest network within them. Raises E0530 when that is far off, E0531 when no
+    admissible noise keeps the voltages on scale.
     """
     spec = device.spec
     edges, _, coupling = board_couplers(placed, device)
     k = assemble(device.family, edges, placed.ground, coupling)
     to_ground, across = strays(device, placed.cell, edges)
-    top_g, top_c = (
-        float(np.max(spec.ground.table())) if spec.ground.levels else spec.ground.max,
-        spec.coupling.max,
-    )
-    d = jacobi_scale(k, top_g + to_ground, top_c)
+    ranges = ranges_of(device, placed, edges, coupling)
+    d = jacobi_scale(k, ranges.ground_high, float(ranges.coupling_high.min(initial=np.inf)))
     i, j = edges[:, 0], edges[:, 1]
     diagonal, value = placed.ground * d**2, coupling * d[i] * d[j]
-    ground, programmed = diagonal - to_ground, value - across
-    bad = np.flatnonzero((ground < spec.ground.min * (1 - 1e-9)) | (ground > top_g * (1 + 1e-9)))
-    outside = np.flatnonzero(np.abs(programmed) > top_c * (1 + 1e-9))
-    wrong_sign = np.flatnonzero(programmed < 0) if not spec.coupling.signed else np.zeros(0, dtype=np.int64)
-    for faults, what in (
-        (bad, "its own conductance"),
-        (i[outside], "a coupling"),
-        (i[wrong_sign], "a repulsive coupling"),
-    ):
-        if faults.size:
-            at = int(placed.coordinate[int(faults[0])])
-            name = f"`{job.target.label(at)}`" if at >= 0 else "a hidden cell"
-            fail(
-                "E0530",
-                f"the conductance ranges of `{device.name}` exclude this model: {what} of {name} does not fit",
-                help="a device with a wider range or with signed couplings",
-            )
-    ground = np.clip(ground, spec.ground.min, top_g)
-    programmed = np.clip(programmed, -top_c, top_c)
-    theta_unit = spec.circuit.resistance * spec.circuit.capacitance
-    low, high = spec.circuit.theta_min / theta_unit, spec.circuit.theta_max / theta_unit
     potential, mean = placed.bias, np.zeros(placed.n)
     notes: tuple[str, ...] = ()
-    limit, worst = _largest_scale(placed.bias, device, d, k)
-    if limit < low and placed.bias.any():
+    if not ranges.hold(diagonal, value):
+        near, note = _nearest(job, placed, device, k, edges, ranges, d, context)
+        d, diagonal, value, notes = near.scale, near.ground, near.coupling, (note,)
+        if placed.bias.any():
+            potential = _covariance(k) @ placed.bias
+        k = congruence(assemble(device.family, edges, diagonal, value), 1 / d)
+        potential = k @ potential
+    low, high = ranges.ground_low - to_ground, ranges.ground_high - to_ground
+    ground = np.clip(diagonal - to_ground, low, high)
+    programmed = np.clip(value - across, ranges.coupling_low - across, ranges.coupling_high - across)
+    theta_unit = spec.circuit.resistance * spec.circuit.capacitance
+    least, most = spec.circuit.theta_min / theta_unit, spec.circuit.theta_max / theta_unit
+    limit, worst = _largest_scale(potential, device, d, k)
+    if limit < least and potential.any():
         # Without the bias currents the cells swing about zero, and the host adds the mean.
-        mean = np.asarray(_covariance(k) @ placed.bias)
-        potential, notes = (
-            np.zeros(placed.n),
-            ("bias currents would leave the ranges: the mean is added at the read-out",),
-        )
+        mean = np.asarray(_covariance(k) @ potential)
+        potential = np.zeros(placed.n)
+        notes = (*notes, "bias currents would leave the ranges: the mean is added at the read-out")
         limit, worst = _largest_scale(potential, device, d, k)
-    if limit < low:
+    if limit < least:
         at = int(placed.coordinate[worst])
         name = f"`{job.target.label(at)}`" if at >= 0 else "a hidden cell"
         fail(
@@ -76,7 +68,7 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
             f"on `{device.name}` the voltage of {name} leaves its range even with the least noise",
             help="a device with a larger full scale",
         )
-    scale = float(min(limit, high))
+    scale = float(min(limit, most))
     # A scale of exactly 1 marks values without units (`Placed.dimensionless`).
     scale = float(np.nextafter(scale, 0.0)) if scale == 1.0 else scale
     bias = potential * d * np.sqrt(scale)
@@ -95,6 +87,57 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
         placed.quartic,
     )
     return Outcome(result, Affine.diagonal(d / np.sqrt(scale), mean), notes)
+
+
+def ranges_of(device: Device, placed: Placed, edges: IntArray, coupling: FloatArray) -> Ranges:
+    """What the banks and their strays offer the placed cells and the couplers `edges` [m, 2]; one that cannot be nothing has
+    the sign of the wanted `coupling` [m]."""
+    to_ground, across = strays(device, placed.cell, edges)
+    ground_low, ground_high, low, high = bank_ranges(device, placed.cell, edges)
+    if device.spec.coupling.signed:
+        negative = (coupling < 0) | (low <= 0)
+        low, high = np.where(negative, -high, low), np.where((coupling < 0) & (low > 0), -low, high)
+    return Ranges(ground_low + to_ground, ground_high + to_ground, low + across, high + across)
+
+
+def _nearest(
+    job: Job,
+    placed: Placed,
+    device: Device,
+    k: sparse.csr_array,
+    edges: IntArray,
+    ranges: Ranges,
+    d: FloatArray,
+    context: Context,
+) -> tuple[Nearest, str]:
+    """The nearest network in range, and what it costs and what is proved of that; E0530 beyond `HOPELESS`."""
+    if placed.n > SEARCHED:
+        fail(
+            "E0530",
+            f"the conductance ranges of `{device.name}` exclude this model of {placed.n} cells as it is",
+            notes=(f"the nearest network within them is looked for up to {SEARCHED} cells",),
+            help="a device with a wider range or with signed couplings",
+        )
+    near = nearest_conductances(
+        inverse(k.toarray()), edges, ranges, d, (100, 1000, 3000)[min(context.optimize, 2)]
+    )
+    # A proof about the cells' law is one about the variables' only where the one is read as the other.
+    whole = np.unique(placed.chain).size == placed.n
+    proof = (
+        f"certified: none with these couplers costs less than {near.floor:.2g}" if whole else "not certified"
+    )
+    if not near.divergence < HOPELESS:
+        fail(
+            "E0530",
+            f"the conductance ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "
+            f"a cell away, mostly at {names(job, placed, near.worst)}",
+            notes=(proof,),
+            help="a device with a wider range or with signed couplings, or `realise{ways=readout}`",
+        )
+    return (
+        near,
+        f"range: the nearest network that the banks hold costs KL {near.divergence:.2g} a cell ({proof})",
+    )
 
 
 def jacobi_scale(k: sparse.csr_array, ground_top: FloatArray, coupling_top: float) -> FloatArray:

@@ -95,13 +95,13 @@ def _network_step(
     unit = 1.0 / np.maximum(wanted, 1e-300)
 
     def objective(z: FloatArray) -> tuple[float, FloatArray]:
-        found = _inverse_of(matrix(t.shape[0], edges, sign, z * unit))
+        found = inverse_of(matrix(t.shape[0], edges, sign, z * unit))
         if found is None:
             return 1e30, np.zeros_like(z)
         s, logdet = found
         return float(wanted @ (z * unit)) - logdet, unit * (wanted - effective(s, edges, sign))
 
-    z = _bounded(objective, w / unit, low / unit, high / unit, 300)
+    z = bounded(objective, w / unit, low / unit, high / unit, 300)
     return np.asarray(np.clip(z * unit, low, high))
 
 
@@ -130,7 +130,7 @@ def joint_step(
         t = np.exp(y)
         a = matrix(n, edges, sign, z[n:] * unit)
         law = a if lossy is None else lossy.law(a)
-        found = _inverse_of(law)
+        found = inverse_of(law)
         if found is None:
             return 1e30, np.zeros_like(z)
         s, logdet = found
@@ -143,7 +143,7 @@ def joint_step(
         return value, np.concatenate([turn if lossy is None else turn - turn.mean(), slope])
 
     reach = np.full(n, 40.0)
-    z = _bounded(
+    z = bounded(
         objective,
         np.concatenate([np.zeros(n), w / unit]),
         np.concatenate([-reach, low / unit]),
@@ -154,13 +154,14 @@ def joint_step(
     return np.asarray(d / np.exp(y)), np.asarray(np.clip(z[n:] * unit, low, high))
 
 
-def _bounded(
+def bounded(
     objective: Callable[[FloatArray], tuple[float, FloatArray]],
     z: FloatArray,
     low: FloatArray,
     high: FloatArray,
     iterations: int,
 ) -> FloatArray:
+    """The z in [low, high] that L-BFGS-B ends at from z; `objective` gives value and gradient."""
     result = optimize.minimize(
         objective,
         np.clip(z, low, high),
@@ -172,7 +173,7 @@ def _bounded(
     return np.asarray(np.clip(result.x, low, high))
 
 
-def _inverse_of(a: FloatArray) -> tuple[FloatArray, float] | None:
+def inverse_of(a: FloatArray) -> tuple[FloatArray, float] | None:
     """A⁻¹ and log det A; None when A is not positive definite."""
     try:
         factor = linalg.cholesky(a, lower=True)

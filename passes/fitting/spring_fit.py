@@ -54,7 +54,7 @@ def fit_springs(job: Job, placed: Placed, device: Device, context: Context) -> O
         fail(
             "E0530",
             f"the capacitors of job `{job.name}` differ by more orders of magnitude than double precision holds: "
-            f"{_names(job, placed, worst)} have too different units for this way onto `{device.name}`",
+            f"{names(job, placed, worst)} have too different units for this way onto `{device.name}`",
             help="rescale these variables, or take another way: `realise{ways=scale+readout}`",
         )
     net = Network(comparison(k), edges, size, sigma, cross)
@@ -126,7 +126,7 @@ def _nearest(
         fail(
             "E0530",
             f"the capacitor ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "
-            f"a cell away, mostly at {_names(job, placed, near.worst)}",
+            f"a cell away, mostly at {names(job, placed, near.worst)}",
             notes=(proof,),
             help="a board with a larger ratio of largest to stray capacitance, `realise{ways=readout}`, or `resistive-64`",
         )
@@ -250,11 +250,12 @@ def _widest_variance(c: sparse.csr_array) -> float:
     return float(bound.max())
 
 
-def _names(job: Job, placed: Placed, positions: IntArray) -> str:
+def names(job: Job, placed: Placed, positions: IntArray) -> str:
+    """The variables that the first of the cells at `positions` stand for, in the user's words."""
     energy: Energy = job.target
-    names = []
+    found: list[str] = []
     for p in positions.tolist():
         k = int(placed.coordinate[p]) if placed.coordinate[p] >= 0 else -1
-        if k >= 0 and energy.label(k) not in names:
-            names.append(energy.label(k))
-    return ", ".join(f"`{x}`" for x in names[:3]) or "hidden cells"
+        if k >= 0 and energy.label(k) not in found:
+            found.append(energy.label(k))
+    return ", ".join(f"`{x}`" for x in found[:3]) or "hidden cells"

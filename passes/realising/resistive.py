@@ -7,10 +7,14 @@ from scipy import linalg, sparse
 
 from spucc.arrays import FloatArray, frozen
 from spucc.device import Device
+from spucc.diagnostics import fail
 from spucc.energy import Energy
 from spucc.passes.fitting.spring_fit import step_error
 from spucc.passes.realise import Realise, couplings
 from spucc.passes.realising import moments
+from spucc.passes.realising.boards import component_limit, could_embed, could_hold, live_cells
+from spucc.passes.realising.capacitive import READOUT_LIMIT, odd_pair
+from spucc.passes.realising.comparison import congruence, two_colouring
 from spucc.passes.realising.readout import COLUMNS, Readout, search
 from spucc.pipeline import Context, Outcome
 from spucc.readback import Affine
@@ -33,23 +37,46 @@ def resistive(energy: Energy, device: Device, options: Realise, context: Context
     moments.check(energy, p)
     mean = moments.mean(energy, p)
     p = moments.couplings(energy)
-    found = _readout(p, device, options) if energy.n <= COLUMNS and options.allows("readout") else None
+    balanced, gauge = (True, np.ones(energy.n)) if device.spec.coupling.signed else two_colouring(p)
+    # A board with too few cells is `place`'s to name.
+    serves = balanced and (energy.n > live_cells(device) or could_embed(p, device))
+    found = None
+    if options.allows("readout") and energy.n <= (COLUMNS if serves else READOUT_LIMIT):
+        found = _readout(p, device, options, serves)
     if found is not None:
         a = 1.0 / np.sqrt(p.diagonal())
-        note = f"way: readout; {found.multiplications} multiplications a draw, since rounding would spoil the model as it is"
-        read = Affine(sparse.csr_array(found.t * a[:, None]), frozen(mean))
-        return Outcome(couplings(device, sparse.csr_array(found.k)), read, (note,))
+        part = sparse.csr_array(found.k)
+        flips = np.ones(energy.n) if device.spec.coupling.signed else two_colouring(part)[1]
+        why = (
+            "rounding would spoil the model as it is"
+            if serves
+            else "the board cannot hold the model as it is"
+        )
+        note = f"way: readout; {found.multiplications} multiplications a draw, since {why}"
+        read = Affine(sparse.csr_array(found.t * a[:, None] * flips), frozen(mean))
+        return Outcome(couplings(device, congruence(part, flips)), read, (note,))
+    if not balanced:
+        fail(
+            "E0512",
+            f"the couplers of `{device.name}` are positive, and repulsive couplings close odd cycles, the strongest between "
+            f"{odd_pair(p, energy)}",
+            help="allow `readout`, and as many multiplications as it takes, or choose a device with signed couplers",
+        )
+    flipped = gauge if (gauge < 0).any() else None
+    if flipped is not None:
+        p = congruence(p, gauge)
     if device.spec.bias is None or not mean.any():
-        back = Affine.diagonal(np.ones(energy.n), mean) if mean.any() else None
+        back = Affine.diagonal(gauge, mean) if mean.any() or flipped is not None else None
         notes = ("the mean is added at the read-out",) if mean.any() else ()
         return Outcome(couplings(device, p), back, notes)
-    potential = -np.asarray(energy.linear) / energy.temperature
-    return Outcome(couplings(device, p, potential), None, ("the mean is made by bias currents",))
+    potential = -gauge * np.asarray(energy.linear) / energy.temperature
+    back = None if flipped is None else Affine.diagonal(gauge)
+    return Outcome(couplings(device, p, potential), back, ("the mean is made by bias currents",))
 
 
-def _readout(p: sparse.csr_array, device: Device, options: Realise) -> Readout | None:
+def _readout(p: sparse.csr_array, device: Device, options: Realise, serves: bool) -> Readout | None:
     """The cheapest read-out whose rounding is predicted to stay within bounds, or the one predicted to lose least; None
-    where the matrix as it is does."""
+    where the matrix as it is does and `serves`, or where none has few enough multiplications."""
     a = 1.0 / np.sqrt(p.diagonal())
     unit = np.asarray(p.toarray() * np.outer(a, a))
     steps = [
@@ -58,14 +85,22 @@ def _readout(p: sparse.csr_array, device: Device, options: Realise) -> Readout |
         if not bank.continuous and np.isfinite(bank.max)
     ]
     step, bound = max(steps, default=0.0), _SEARCHED * options.sd_error
-    best, least = None, rounding_error(unit, np.eye(a.size), step)
+    best, least = None, rounding_error(unit, np.eye(a.size), step) if serves else np.inf
+    allowed = options.host_multiplications
+    tile = component_limit(device, a.size)
+
+    def fits(k: FloatArray, lowest: float) -> bool:
+        if not above(k, lowest):
+            return False
+        part = sparse.csr_array(k)
+        return could_hold(part, device) and (device.spec.coupling.signed or two_colouring(part)[0])
+
     for margin in MARGINS:
         if least <= bound:
             break
         lowest = margin * np.sqrt(12.0) * step
-        found = search(unit, lambda k, lowest=lowest: above(k, lowest))  # type: ignore[misc]
+        found = search(unit, lambda k, lowest=lowest: fits(k, lowest), tile)  # type: ignore[misc]
         error = rounding_error(found.k, found.t, step)
-        allowed = options.host_multiplications
         if error < least and (allowed is None or found.multiplications <= allowed):
             best, least = found, error
     return best

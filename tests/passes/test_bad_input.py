@@ -185,17 +185,32 @@ def test_a_device_whose_cells_are_all_dead(target: str) -> None:
 
 @pytest.mark.parametrize("target", REAL)
 def test_a_device_without_couplers(target: str) -> None:
-    """Capacitive boards leave it all to the host; where means are made by currents there is no such way."""
+    """The host does all but the cells' own noise, unless that is not allowed."""
     device = load_device(target)
     bare = device.without(couplers=[(int(i), int(j)) for i, j in device.topology.edges])
-    if device.family is Family.RESISTIVE:
-        assert refusal(model(WISHART), bare).code == "E0543"
-        return
-    program = compile_energy(model(WISHART), bare)
+    program = compile_energy(model(WISHART, np.arange(6.0)), bare)
     assert errors(program, WISHART)[0] < 1e-9
-    assert any("0 couplings on the board" in n for s in program.jobs[0].steps for n in s.notes)
+    np.testing.assert_allclose(program_law(program).mean, np.linalg.solve(WISHART, np.arange(6.0)), rtol=1e-9)
+    words = "cannot hold the model" if device.family is Family.RESISTIVE else "0 couplings on the board"
+    assert any(words in n for s in program.jobs[0].steps for n in s.notes)
+    assert errors(compile_energy(model(np.eye(5)), bare), np.eye(5))[0] < 1e-9
     found = refusal(model(WISHART), bare, passes=_forced("signed+split"))
     assert found.code in ("E0512", "E0543", "E0544")
+
+
+def test_a_resistive_device_whose_couplers_have_one_sign() -> None:
+    """A balanced model by flipped signs, means by currents included; a frustrated one by a read-out; a reason without it."""
+    target = "resistive-64{coupling.signed=false}"
+    flip = np.diag([1.0, -1, 1, -1])
+    p = flip @ (PATH + 0.5 * np.eye(4)) @ flip
+    program = compile_energy(model(p, p @ [1.0, 2, 3, 4]), target)
+    assert legal(program) and errors(program, p)[0] < 0.01
+    np.testing.assert_allclose(program_law(program).mean, [1, 2, 3, 4], rtol=0.02)
+    ring = np.array([[1.0, 0.3, 0.3], [0.3, 1.0, 0.3], [0.3, 0.3, 1.0]])
+    program = compile_energy(model(ring), target)
+    assert legal(program) and errors(program, ring)[0] < 0.01
+    found = refusal(model(ring), target, passes=_forced("gauge"))
+    assert found.code == "E0512" and "odd cycles" in found.title
 
 
 @pytest.mark.parametrize("target", REAL)

@@ -15,7 +15,7 @@ from spucc.device import Adc, Bank, Calibration, Circuit, Device, DeviceSpec, Fa
 from spucc.diagnostics import SpuccError
 from spucc.energy import Domain, Energy, Quadratic, layout
 from spucc.passes.fit import Fit
-from spucc.passes.fitting import conductance_fit, range_floor, spring_box, spring_scaling
+from spucc.passes.fitting import conductance_box, conductance_fit, range_floor, spring_box, spring_scaling
 from spucc.passes.realising import comparison
 from spucc.pipeline import Context
 from spucc.readback import Affine
@@ -386,6 +386,74 @@ def test_unequal_resistive_ranges_use_them_fully() -> None:
     # No single scale can be raised.
     for i in range(5):
         assert g[i, i] > 1 - 1e-9 or off[i].max() > 0.1 * (1 - 1e-9)
+
+
+def nearest_by_cones(sigma: np.ndarray, edges: np.ndarray, ranges: conductance_box.Ranges) -> float:
+    """KL of the nearest resistive network [nat], by cvxpy: B_ij = t_i t_j G_ij and T = t² with geometric means."""
+    cp = pytest.importorskip("cvxpy")
+    n = sigma.shape[0]
+    b, area = cp.Variable((n, n), symmetric=True), cp.Variable(n, pos=True)
+    limits = [
+        cp.diag(b) >= cp.multiply(ranges.ground_low, area),
+        cp.diag(b) <= cp.multiply(ranges.ground_high, area),
+    ]
+    for e, (i, j) in enumerate(edges):
+        mean = cp.geo_mean(cp.hstack([area[i], area[j]]))
+        limits += [-b[i, j] <= ranges.coupling_high[e] * mean, b[i, j] <= -ranges.coupling_low[e] * mean]
+    joined = {(int(i), int(j)) for i, j in edges}
+    limits += [b[i, j] == 0 for i in range(n) for j in range(i) if (j, i) not in joined]
+    problem = cp.Problem(cp.Minimize(cp.trace(b @ sigma) - cp.log_det(b)), limits)
+    problem.solve(solver=cp.CLARABEL)
+    return float(0.5 * (problem.value - n - np.linalg.slogdet(sigma)[1]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_nearest_conductances_are_the_cones_optimum(seed: int) -> None:
+    """Tight floors, couplers of one sign and missing couplers, each alone and together: the local search ends at the global
+    optimum, and the dual proves it."""
+    rng = np.random.default_rng(seed)
+    n = 6
+    x = rng.normal(size=(n, 2 * n))
+    sigma = np.linalg.inv(x @ x.T / (2 * n))
+    edges = np.array([(i, j) for i in range(n) for j in range(i + 1, n)])
+    if seed % 2:
+        edges = edges[rng.random(edges.shape[0]) < 0.7]
+    m = edges.shape[0]
+    floor, low = (0.0, 0.5, 0.5)[seed % 3], (0.0, -0.1, 0.0)[seed % 3]
+    ranges = conductance_box.Ranges(np.full(n, floor), np.ones(n), np.full(m, low), np.full(m, 0.1))
+    near = conductance_box.nearest_conductances(
+        sigma, edges, ranges, 1 / np.sqrt(np.diag(np.linalg.inv(sigma)))
+    )
+    best = nearest_by_cones(sigma, edges, ranges)
+    assert ranges.hold(near.ground, near.coupling)
+    assert n * near.divergence == pytest.approx(best, rel=1e-4, abs=1e-7)
+    assert 0.999 * best - 1e-7 <= n * near.floor <= best * (1 + 1e-5) + 1e-7
+
+
+def test_a_resistive_near_miss_is_fitted_and_far_ones_are_refused() -> None:
+    k = np.array([[1.0, -0.52, 0.1], [-0.52, 1.1, 0.2], [0.1, 0.2, 0.9]])
+    mean = np.array([1.0, -2.0, 0.5])
+    board = device(
+        Family.RESISTIVE,
+        ground=Bank(unit="S", min=0.9e-3, max=1e-3),
+        coupling=Bank(unit="S", max=4.2e-4, signed=True),
+    )
+    outcome = fit(placed(k, Family.RESISTIVE, k @ mean), board)
+    assert any("costs KL" in note and "certified" in note for note in outcome.notes)
+    value, back = outcome.value, outcome.readback
+    assert (value.ground >= 0.9e-3).all() and (np.abs(value.coupling) <= 5e-4).all()
+    matrix = network(board, value.cell, value.edges, value.ground, value.coupling).toarray()
+    got_mean, got = back.moments(np.linalg.solve(matrix, value.bias), value.scale * np.linalg.inv(matrix))
+    np.testing.assert_allclose(got_mean, mean, rtol=1e-9)
+    np.testing.assert_allclose(np.diag(got), np.diag(np.linalg.inv(k)), rtol=0.1)
+    board = device(
+        Family.RESISTIVE,
+        ground=Bank(unit="S", min=0.9e-3, max=1e-3),
+        coupling=Bank(unit="S", max=1e-5, signed=True),
+    )
+    with pytest.raises(SpuccError) as caught:
+        fit(placed(k, Family.RESISTIVE), board)
+    assert caught.value.diagnostics[0].code == "E0530" and "x[0]" in caught.value.diagnostics[0].title
 
 
 def test_dominant_scaling_leaves_weak_couplings_at_jacobis_scale() -> None:
