@@ -8,10 +8,13 @@ each device family in their order; each pass says in `why` why it stands there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
 
 from spucc.device import Family
+from spucc.diagnostics import fail
 from spucc.pipeline import Pass
 
 
@@ -58,8 +61,30 @@ PIPELINES: dict[Family, str] = {
 
 
 def registry() -> dict[str, Callable[[], type[Pass]]]:
-    """All passes by name, those of third parties (entry point group `spucc.passes`) included."""
+    """All passes by name, those of third parties (entry point group `spucc.passes`) included; a thunk of theirs raises E0623
+    when it cannot be loaded or is no pass."""
     found = dict(REGISTRY)
     for entry in entry_points(group="spucc.passes"):
-        found.setdefault(entry.name, entry.load)
+        found.setdefault(entry.name, partial(_installed, entry))
     return found
+
+
+def _installed(entry: EntryPoint) -> type[Pass]:
+    """A third party's pass. Whatever goes wrong while its module is imported is its own fault."""
+    try:
+        kind = entry.load()
+        why = (
+            ""
+            if isinstance(kind, type) and issubclass(kind, Pass)
+            else "it is no class derived from `spucc.pipeline.Pass`"
+        )
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+    if why:
+        owner = entry.dist.name if entry.dist else entry.value
+        fail(
+            "E0623",
+            f"pass `{entry.name}` of the installed package `{owner}` cannot be loaded: {why}",
+            help=f"mend or remove `{owner}`; its entry point is {entry.value}",
+        )
+    return cast("type[Pass]", kind)

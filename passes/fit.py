@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spucc.device import Device, Family
+from spucc.diagnostics import fail
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.stages import Job, Placed, Stage
 
@@ -27,6 +28,12 @@ class Fit(JobPass):
     def apply(self, job: Job, device: Device, context: Context) -> Outcome:
         placed = job.value
         assert isinstance(placed, Placed)
+        if not placed.dimensionless:
+            fail(
+                "E0624",
+                f"`fit` has been here before: the values of job `{job.name}` have units already",
+                help="go on with `quantize`, or start from the stage before `fit` (`--stop-after embed`)",
+            )
         if device.family is Family.CAPACITIVE:
             from spucc.passes.fitting.spring_fit import fit_springs
 

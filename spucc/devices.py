@@ -136,7 +136,17 @@ def _shelf() -> dict[str, Any]:
     shelf: dict[str, Any] = {}
     for entry in metadata.entry_points(group="spucc.devices"):
         # An entry point names a package that holds *.toml files; nothing of it is called.
-        for item in resources.files(entry.value.partition(":")[0]).iterdir():
+        package = entry.value.partition(":")[0]
+        try:
+            items = list(resources.files(package).iterdir())
+        except Exception as error:
+            owner = entry.dist.name if entry.dist else package
+            fail(
+                "E0623",
+                f"the device files of the installed package `{owner}` cannot be found: {type(error).__name__}: {error}",
+                help=f"mend or remove `{owner}`; its entry point names the package {package}",
+            )
+        for item in items:
             if item.name.endswith(".toml"):
                 shelf[item.name.removesuffix(".toml")] = partial(item.read_text, encoding="utf-8")
     for item in resources.files("spucc.targets.devices").iterdir():

@@ -30,7 +30,10 @@ from spucc.ir.show import names_of
 from spucc.readback import Affine, Majority
 from spucc.stages import Job, Program, Step
 
-_INDEXED = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\[\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\])?\s*", re.ASCII)
+_FEW = 3
+"""Coordinates of one job that are followed further for one variable."""
+
+_INDEXED = re.compile(r"\s*([A-Za-z_]\w*(?:\.\w+)*)\s*(?:\[\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\])?\s*", re.ASCII)
 
 
 def explain_variable(program: Program, name: str) -> str:
@@ -102,6 +105,12 @@ def _coordinate(energy: Energy, name: str) -> int:
     match = _INDEXED.fullmatch(name)
     by_name = {v.name: v for v in energy.variables if not v.stands_for}
     if match is None or match[1] not in by_name:
+        if match is not None and (made := [v for v in by_name.values() if v.name.startswith(f"{match[1]}.")]):
+            fail(
+                "E0617",
+                f"`{match[1]}` is not drawn itself: it is made of `{made[0].name}`",
+                help=_entries(made[0]),
+            )
         near = did_you_mean(match[1] if match else name, by_name) or f"its variables are {', '.join(by_name)}"
         fail("E0617", f"the program has no variable `{name[:60]}`", help=near)
     variable = by_name[match[1]]
@@ -237,7 +246,14 @@ def _through(step: Step, at: np.ndarray) -> Iterator[str]:
 
 def _of_job(program: Program, job: Job, inside: np.ndarray) -> Iterator[str]:
     """A job's passes, and what carries coordinates `inside` of it."""
-    listed = ", ".join(map(str, inside[:MOST].tolist()))
+    if inside.size > _FEW:
+        labels = ", ".join(f"`{job.target.label(int(k))}`" for k in inside[:MOST])
+        more = " …" if inside.size > MOST else ""
+        yield from block(
+            f"job {job.name}", [f"its draws are made of {labels}{more} too, each of which can be explained"]
+        )
+        return
+    listed = ", ".join(map(str, inside.tolist()))
     yield from block(f"job {job.name}", [f"coordinate {listed} of {job.target.n}"])
     rows, read = _passes(job.steps, inside)
     yield from rows

@@ -8,19 +8,19 @@ import numpy as np
 from scipy import sparse
 
 from spucc.device import Device, Family
-from spucc.ir.facts import describe, duration, scale, settings_of
+from spucc.ir.facts import ROUNDING, describe, duration, figure, percent, scale, settings_of
 from spucc.ir.show import names_of
 from spucc.moments import Moments, moments_of, target_moments
 from spucc.readback import Affine, Majority, ReadBack, fold
-from spucc.stages import Configuration, Job, Program
+from spucc.replay import replayed
+from spucc.stages import Configuration, Job, Program, Step
 
 # Cells, couplers and terms that are listed before the rest is only counted.
 MOST = 12
 
-# What double precision leaves of errors that are none.
-_ROUNDING = 1e-12
-
 WIDTH = 12
+_NAME = 15
+_NOT_OFF = "sd 0 %, mean 0 sd"
 
 
 def block(title: str, lines: Iterable[str]) -> list[str]:
@@ -160,51 +160,82 @@ def _schedule(job: Job) -> Iterator[str]:
 
 
 def errors(program: Program, job: Job, inside: np.ndarray) -> Iterator[str]:
-    """The job's ledger by pass, and the variables' own errors where exact moments can be had."""
-    before = 0.0
-    for entry in program.ledger:
-        if entry.job != job.name or entry.basis == "none":
-            continue
-        if abs(entry.kl_forward - before) > _ROUNDING:
-            about = "" if entry.basis == "exact" else f" ({entry.basis})"
-            yield (
-                f"{entry.name}: KL of the job {_figure(before)} → {_figure(entry.kl_forward)} nats a variable{about}, "
-                f"worst sd {_percent(entry.sd_error)}, worst mean {_figure(entry.mean_error)} sd, "
-                f"worst correlation {_figure(entry.correlation_error)}"
-            )
-        before = entry.kl_forward
-    device = program.device_of(job)
+    """By pass the job's ledger and the variables' own errors, then what they are in the end: of a variable what is exact."""
+    device, picked = program.device_of(job), inside[:MOST].tolist()
     asked, made = target_moments(job, device), moments_of(job, device)
     if asked is None or made is None:
+        yield from _by_pass(program, job, {})
         yield "what is made of a single variable cannot be computed exactly here: `spucc verify` draws and compares"
         return
-    two_valued = not job.target.domains[0].size
-    for k in inside.tolist()[:MOST]:
-        yield from _own(job, k, asked, made, two_valued)
+    laws = {name: moments_of(at, device) for name, at in replayed(program, job).items()}
+    off = {
+        name: [(job.target.label(k), _off(job, k, asked, asked if law is None else law)) for k in picked]
+        for name, law in laws.items()
+    }
+    yield from _by_pass(program, job, off)
+    missing = [name for step in job.steps if (name := _plain(step)) not in laws]
+    if missing:
+        yield f"what {', '.join(missing)} left was not kept, and is too large, or was chosen with another seed, to be made again"
+    for k in picked:
+        yield _own(job, k, asked, made)
 
 
-def _own(job: Job, k: int, asked: Moments, made: Moments, two_valued: bool) -> Iterator[str]:
-    """One coordinate's mean, sd, marginal and correlations: asked, and made."""
+def _plain(step: Step) -> str:
+    return step.name.partition("{")[0]
+
+
+def _by_pass(program: Program, job: Job, off: dict[str, list[tuple[str, str]]]) -> Iterator[str]:
+    """The passes that changed the job's KL, or how far a variable is off."""
+    entries = {e.name: e for e in program.ledger if e.job == job.name and e.basis != "none"}
+    kl, last = 0.0, dict[str, str]()
+    for name in map(_plain, job.steps):
+        entry, rows = entries.get(name), []
+        if entry is not None and abs(entry.kl_forward - kl) > ROUNDING:
+            about = "" if entry.basis == "exact" else f" ({entry.basis})"
+            rows.append(
+                f"KL of the job {figure(kl)} → {figure(entry.kl_forward)} nats a variable{about}, "
+                f"worst sd {percent(entry.sd_error)}, worst mean {figure(entry.mean_error)} sd, "
+                f"worst correlation {figure(entry.correlation_error)}"
+            )
+        kl = entry.kl_forward if entry is not None else kl
+        for label, text in off.get(name, []):
+            if text != last.get(label, _NOT_OFF):
+                rows.append(f"{label}: {text}")
+            last[label] = text
+        yield from (f"{name + ':' if n == 0 else '':<{_NAME}} {row}" for n, row in enumerate(rows))
+
+
+def _off(job: Job, k: int, asked: Moments, made: Moments) -> str:
+    """How far one coordinate is off: sd, mean and its worst correlation."""
+    shift = (made.mean[k] - asked.mean[k]) / asked.sd[k]
+    text = f"sd {percent(made.sd[k] / asked.sd[k] - 1, '+')}, mean {figure(shift, '+')} sd"
+    off = made.correlation[k] - asked.correlation[k]
+    off[k] = 0.0
+    worst = int(np.argmax(np.abs(off)))
+    return text + (
+        f", correlation with {job.target.label(worst)} {figure(off[worst], '+')}"
+        if abs(off[worst]) > ROUNDING
+        else ""
+    )
+
+
+def _own(job: Job, k: int, asked: Moments, made: Moments) -> str:
+    """One coordinate's marginal: asked, and made."""
     label = job.target.label(k)
     m, s, m2, s2 = (float(a[k]) for a in (asked.mean, asked.sd, made.mean, made.sd))
-    shift = (m2 - m) / s
-    if two_valued:
+    if not job.target.domains[0].size:
         up, up2 = ((v if k in job.target.domains[2] else (1 + v) / 2) for v in (m, m2))
         kl = _bernoulli(up, up2)
         text = f"{label} alone: probability of its upper value {up:.6g} asked, {up2:.6g} made"
     else:
         ratio = (s2 / s) ** 2
+        shift = (m2 - m) / s
         kl = 0.5 * (1 / ratio - 1 + np.log(ratio) + shift**2 / ratio)
         text = (
-            f"{label} alone: sd {s:.6g} asked, {s2:.6g} made ({_percent(s2 / s - 1, '+')}); mean {m:.6g} asked, {m2:.6g} made "
-            f"({_figure(shift, '+')} sd)"
+            f"{label} alone: sd {s:.6g} asked, {s2:.6g} made ({percent(s2 / s - 1, '+')}); mean {m:.6g} asked, {m2:.6g} made "
+            f"({figure(shift, '+')} sd)"
         )
-    yield f"{text}; KL of its marginal {_figure(max(kl, 0.0))} nats"
-    off = np.abs(made.correlation[k] - asked.correlation[k])
-    off[k] = 0.0
-    worst = int(np.argmax(off))
-    if off[worst] > _ROUNDING:
-        yield f"worst correlation: with {job.target.label(worst)}, off by {off[worst]:.2g}"
+    return f"{text}; KL of its marginal {figure(max(kl, 0.0))} nats"
 
 
 def _bernoulli(p: float, q: float) -> float:
@@ -212,15 +243,3 @@ def _bernoulli(p: float, q: float) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [a * np.log(a / b) for a, b in ((p, q), (1 - p, 1 - q)) if a > 0]
     return float(sum(parts))
-
-
-def _figure(v: float, sign: str = "") -> str:
-    if np.isnan(v):
-        return "unknown"
-    return "0" if abs(v) < _ROUNDING else f"{v:{sign}.2g}"
-
-
-def _percent(v: float, sign: str = "") -> str:
-    if np.isnan(v):
-        return "unknown"
-    return "0 %" if abs(v) < _ROUNDING else f"{100 * v:{sign}.2g} %"

@@ -22,6 +22,7 @@ DRIVERS = (
     "accuracy.py",
     "mixed.py",
     "turns.py",
+    "replay.py",
     "driving.py",
     "trajectories.py",
     "conformance.py",

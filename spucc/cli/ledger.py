@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from spucc.driver import Timer
+from spucc.ir.facts import ROUNDING
 from spucc.pipeline import Context
 from spucc.results import columns
 from spucc.stages import Configuration, Couplings, Job, LedgerEntry, Placed, Program, Quantized, State, Step
 
 _MOST_JOBS = 20
-_ROUNDING = 1e-15
 _MARK = {"exact": "", "bound": "≤", "estimate": "~", "none": ""}
 _FIGURES = ("kl_forward", "sd_error", "mean_error", "correlation_error")
 
@@ -22,7 +22,11 @@ def ledger_table(state: State | Program, timer: Timer | None = None) -> str:
     """Pass by pass: what it did, time, and how far the realised law is from the model. Several jobs share the rows of their
     passes, which then show the worst of them and the time of all, and have a row each below."""
     entries = {(e.job, e.name): e for e in state.ledger}
-    rows = [_row(step.name, timer, [], step.notes) for step in state.steps]
+    whole: dict[str, list[str]] = {}
+    for step in state.steps:
+        # A program for two devices went through some passes twice.
+        whole.setdefault(_plain(step.name), []).extend(step.notes)
+    rows = [_row(name, timer, [], notes) for name, notes in whole.items()]
     by_pass: dict[str, list[tuple[Job, Step]]] = {}
     for job in state.jobs:
         for step in job.steps:
@@ -60,7 +64,7 @@ def _worst(entries: Sequence[LedgerEntry]) -> list[str]:
             continue
         most = max(values)
         mark = _MARK[entries[values.index(most)].basis]
-        found.append("0" if most < _ROUNDING else f"{mark}{most:.1e}")
+        found.append("0" if most < ROUNDING else f"{mark}{most:.1e}")
     return found
 
 

@@ -35,6 +35,7 @@ def targets() -> None:
 @click.option("--target", "-t", default=None, help="Show this device's default pipeline only.")
 def passes(target: str | None) -> None:
     """List the passes, their options and the default pipelines; of a target, why each pass stands where it does."""
+    from spucc.diagnostics import SpuccError
     from spucc.passes import PIPELINES, registry
 
     if target is not None:
@@ -42,15 +43,26 @@ def passes(target: str | None) -> None:
         from spucc.driver import default_passes
         from spucc.pipeline import parse_passes
 
-        pipeline = default_passes(load_device(target))
-        click.echo(pipeline + "\n")
-        steps = parse_passes(pipeline, registry())
-        width = max(len(step.name) for step in steps)
-        for step in steps:
-            click.echo(f"{step.name:<{width}}  {step.takes} → {step.gives}: {step.why}")
+        device = load_device(target)
+        sides = [device] if device.partner is None else [device.alone, device.partner]
+        if device.partner is not None:
+            click.echo(
+                "two devices, each with its pipeline; first the parts of the model are separated, or take turns\n"
+            )
+        for k, side in enumerate(sides):
+            pipeline = default_passes(side)
+            click.echo(("\n" if k else "") + (f"{side.name}: " if len(sides) > 1 else "") + f"{pipeline}\n")
+            steps = parse_passes(pipeline, registry())
+            width = max(len(step.name) for step in steps)
+            for step in steps:
+                click.echo(f"{step.name:<{width}}  {step.takes} → {step.gives}: {step.why}")
         return
     for name, thunk in registry().items():
-        kind = thunk()
+        try:
+            kind = thunk()
+        except SpuccError as error:
+            click.echo(f"{name}: {error.diagnostics[0].title}")
+            continue
         click.echo(f"{name}: {kind.takes} → {kind.gives}")
         if kind.why:
             click.echo(f"    {kind.why}")

@@ -8,7 +8,7 @@ from typing import Any
 from spucc.device import Device
 from spucc.energy import Energy
 from spucc.ir.equal import identical
-from spucc.ir.facts import Facts, describe, facts
+from spucc.ir.facts import Facts, describe, facts, figure, percent
 from spucc.ir.text import aligned
 from spucc.stages import Job, LedgerEntry, Program, State, Step
 
@@ -117,7 +117,7 @@ def _steps(steps: Sequence[Step], indent: str) -> Iterator[str]:
 def _compared(before: Mapping[str, str], after: Mapping[str, str], most: int) -> list[str]:
     """Rows for the facts that differ: `~ name  old → new`, `- name  old`, `+ name  new`."""
     found = []
-    for key in [*before, *(k for k in after if k not in before)]:
+    for key in [*after, *(k for k in before if k not in after)]:
         old, new = before.get(key), after.get(key)
         if old == new:
             continue
@@ -142,8 +142,8 @@ def _error(entry: LedgerEntry) -> str:
     if entry.basis == "none":
         return entry.note or "nothing can be said"
     text = (
-        f"KL {entry.kl_forward:.3g} nats a variable, sd {100 * entry.sd_error:.3g} %, mean {entry.mean_error:.3g} sd, "
-        f"correlation {entry.correlation_error:.3g}"
+        f"KL {figure(entry.kl_forward, '', 3)} nats a variable, sd {percent(entry.sd_error, '', 3)}, "
+        f"mean {figure(entry.mean_error, '', 3)} sd, correlation {figure(entry.correlation_error, '', 3)}"
     )
     return text + ("" if entry.basis == "exact" else f" ({entry.basis})")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,23 @@ NAMED = 1000
 
 Facts = dict[str, str]
 
+# What double precision leaves of errors that are none.
+ROUNDING = 1e-12
+
+
+def figure(value: float, sign: str = "", digits: int = 2) -> str:
+    """An error for the eye: 0 for what is rounding alone."""
+    if math.isnan(value):
+        return "unknown"
+    return "0" if abs(value) < ROUNDING else f"{value:{sign}.{digits}g}"
+
+
+def percent(value: float, sign: str = "", digits: int = 2) -> str:
+    """The same in percent."""
+    if math.isnan(value):
+        return "unknown"
+    return "0 %" if abs(value) < ROUNDING else f"{100 * value:{sign}.{digits}g} %"
+
 
 def facts(value: JobValue, energy: Energy, device: Device) -> Facts:
     """What there is to say of a value: settings of the whole, then one fact a cell and a coupler, by the user's names."""
@@ -29,9 +47,11 @@ def facts(value: JobValue, energy: Energy, device: Device) -> Facts:
 
 def _settings(value: Any) -> Facts:
     if isinstance(value, Energy):
-        return {"variables": str(value.n), "temperature": f"{value.temperature:g}"}
+        found = {"variables": str(value.n), "temperature": f"{value.temperature:g}"}
+        higher = sum(t.index.shape[0] for t in value.higher)
+        return {**found, "terms of degree 3 or more": str(higher)} if higher else found
     found = {"family": str(value.family), "cells": str(value.n)}
-    if isinstance(value, Placed):
+    if isinstance(value, Placed) and not value.dimensionless:
         found["scale"] = scale(value.family, value.scale)
     if isinstance(value, Quantized):
         found["members"] = str(value.members)
@@ -74,8 +94,17 @@ def _named(value: Any, names: list[str], device: Device) -> Iterator[tuple[str, 
     if isinstance(value, Energy | Couplings):
         matrix = value.quadratic.tocsr() if isinstance(value, Energy) else value.matrix
         linear = value.linear if isinstance(value, Energy) else -value.bias
-        for name, own, slope in zip(names, matrix.diagonal().tolist(), linear.tolist()):
-            yield name, f"{own:.6g}" + (f", linear {slope:.6g}" if slope else "")
+        quartic = None if isinstance(value, Energy) else value.quartic
+        fourth = np.zeros(value.n) if quartic is None else quartic
+        for name, own, slope, four in zip(
+            names, matrix.diagonal().tolist(), linear.tolist(), fourth.tolist()
+        ):
+            yield (
+                name,
+                f"{own:.6g}"
+                + (f", linear {slope:.6g}" if slope else "")
+                + (f", quartic {four:.6g}" if four else ""),
+            )
         pairs, entries = edge_list(matrix)
         for (i, j), entry in zip(pairs.tolist(), entries.tolist()):
             yield f"{names[i]} {names[j]}", f"{entry:.6g}"

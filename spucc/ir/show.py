@@ -117,7 +117,9 @@ def _beside(
     if names is None:
         return None
     width = max(map(len, names), default=0)
-    settings = _settings(out.device.of(value.family) if out.device else None, what, bank) or [""] * len(names)
+    device = None if out.device is None else out.device.of(value.family)
+    bare = isinstance(value, Placed) and value.dimensionless
+    settings = _settings(None if bare else device, what, bank) or [""] * len(names)
     return [f"{name:<{width}}  {setting}".rstrip() for name, setting in zip(names, settings)]
 
 

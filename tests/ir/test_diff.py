@@ -93,8 +93,6 @@ def test_large_models_are_summed_up() -> None:
         build.layout([("x", (n,), build.Domain.REAL, None)]),
         frozen(np.zeros(n)),
         build.Quadratic(build.sparse.csr_array(build.sparse.eye_array(n))),
-        frozen(np.zeros(n)),
-        build.Quadratic(build.sparse.csr_array(build.sparse.eye_array(n))),
     )
     state = State(Stage.ENERGY, energy, energy, build.free_device(build.Family.IDEAL))
     other = replace(state, model=replace(energy, linear=frozen(np.arange(n))))

@@ -50,7 +50,7 @@ def test_its_part_of_the_errors() -> None:
     made = np.sqrt(np.linalg.inv(c / 2.003e-9)[1, 1]) * 0.99 * 0.8
     assert f"sd {asked:.6g} asked, {made:.6g} made" in text
     assert f"mean 0 asked, 0.5 made ({0.5 / asked:+.2g} sd)" in text
-    assert "quantize: KL of the job 0 → 3.2e-06 nats a variable (bound), worst sd 0.12 %" in text
+    assert "quantize:       KL of the job 0 → 3.2e-06 nats a variable (bound), worst sd 0.12 %" in text
 
 
 @pytest.mark.parametrize("name", ["x[-1]", " x [ 2 ] "])
@@ -158,3 +158,68 @@ def test_passes_that_left_a_variable_alone_share_a_line() -> None:
     ]
     assert "sd 2 asked, 2 made (0 %); mean 1 asked, 1 made (0 sd); KL of its marginal 0 nats" in text
     assert "worst correlation" not in text, "of one variable there is none"
+
+
+TRIANGLE = """var x: real[3] ~ multi_normal([1.0, 0.0, 0.0], [[1.0, 0.6, 0.5], [0.6, 1.0, 0.4], [0.5, 0.4, 1.0]])
+query d = sample(x)
+"""
+
+
+def path_of_three() -> Program:
+    """Three coupled variables on a path of three cells: one coupling has no coupler, and is projected out."""
+    return compile_program(
+        TRIANGLE,
+        target="grid(1,3)",
+        passes="condition,split,realise{ways=scale},place{chains=never},project{max-kl=1},fit,quantize,lower",
+    )
+
+
+def test_a_variables_part_of_the_error_of_each_pass() -> None:
+    """The nearest law to a Gaussian on a path keeps the correlations along it, and makes their product of the one across."""
+    program = path_of_three()
+    cells = program.jobs[0].value.codes
+    order = [int(cells.coordinate[np.flatnonzero(cells.cell == c)[0]]) for c in range(3)]
+    a, b, c = order
+    rho = np.array([[1.0, 0.6, 0.5], [0.6, 1.0, 0.4], [0.5, 0.4, 1.0]])
+    lost = rho[a, b] * rho[b, c] - rho[a, c]
+    text = section(explain_variable(program, f"x[{a}]"), "errors")
+    project, quantize = text.split("quantize:")
+    assert project.startswith("project:") and f"x[{a}]: sd" in project
+    assert f"correlation with x[{c}] {lost:+.2g}" in project
+    found = re.search(rf"x\[{a}\]: sd ([+-][\d.e-]+) %, mean 0 sd", quantize)
+    assert found is not None and 0 < abs(float(found[1])) < 1, "8 bits cost something, and less than 1 %"
+    assert "realise:" not in text and "was not kept" not in text
+
+
+def test_passes_that_went_another_way_are_said_to_be_unknown() -> None:
+    program = path_of_three()
+    job = program.jobs[0]
+    steps = tuple(
+        replace(s, notes=("another seed's note",)) if s.name.startswith("place") else s for s in job.steps
+    )
+    other = replace(program, jobs=(replace(job, steps=steps),))
+    text = section(explain_variable(other, "x[0]"), "errors")
+    assert "what place, project, fit left was not kept" in text
+    assert "x[0]: sd" in text.split("quantize:")[1]
+
+
+def test_a_variable_that_is_made_of_another() -> None:
+    """A field with a singular covariance is carried by as many normals as its rank; they have names of their own."""
+    program = compile_program(
+        'var f: real[3] ~ gp([0.0, 0.0, 1.0], "rbf", 1.0, 1.0, 0)\nf[0] ~ normal(1, 1)\nquery d = sample(f)\n'
+    )
+    with pytest.raises(SpuccError, match=r"`f` is not drawn itself: it is made of `f\.z`"):
+        explain_variable(program, "f[2]")
+    assert explain_variable(program, "f.z[0]").startswith("f.z[0]\n")
+
+
+def test_a_law_of_two_parts_names_the_other() -> None:
+    """A field pushed by labels is drawn as a Gaussian and their response: all labels are in each of its draws."""
+    program = compile_program(
+        "var x: real[5]\nvar s: spin[5]\nx ~ normal(0, 1)\nenergy -0.5 * sum(x[1:] * x[:-1]) * 0.5 - 0.5 * sum(x * s)\n"
+        "query m = mean(x)\nquery l = mean(s)\n",
+        target="resistive-64+ideal-spin",
+    )
+    text = explain_variable(program, "x[2]")
+    assert "its draws are made of `s[0]`, `s[1]`, `s[2]`, `s[3]`, `s[4]` too" in text
+    assert "on cell" in section(explain_variable(program, "s[4]"), "cells")
