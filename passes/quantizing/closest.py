@@ -16,7 +16,7 @@ import numpy as np
 from scipy import linalg
 
 from spucc.arrays import FloatArray
-from spucc.passes.quantizing import lattice_reduction, relaxed
+from spucc.passes.quantizing import lattice_reduction, relaxed, table_decoder
 from spucc.passes.quantizing.codebook import Codebook
 from spucc.passes.quantizing.fisher import Law, definite, divergence, refit, refit_plain
 
@@ -29,6 +29,10 @@ _LOPSIDED = 2.5
 """Mean over geometric mean of a reduced basis's squared heights from where other scales are tried."""
 _TRIALS, _REACHES, _CENTRES, _FEW = 24, (0.1, 0.2, 0.4, 0.8), 4, 60
 """How many scales, how far below (in log), how many of them to decode about, and up to how many parameters."""
+
+_BEAM, _THIN_BEAM, _KEPT, _MANY = 48, 12, 8, 300
+"""Partial settings that are kept where levels are uneven, up to `_FEW` parameters and beyond; whole ones that are priced; and
+up to how many parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +55,13 @@ def sphere_bound(triangle: FloatArray) -> float:
 
 def indices(book: Codebook, matrix: FloatArray, d: FloatArray) -> FloatArray:
     """Real indices [N, m] of D A D for scales d [N, n]."""
+    return book.levels.position(_values(book, matrix, d))
+
+
+def _values(book: Codebook, matrix: FloatArray, d: FloatArray) -> FloatArray:
     e = book.edges
     off = matrix[e[:, 0], e[:, 1]] * d[:, e[:, 0]] * d[:, e[:, 1]]
-    return book.levels.position(book.solve(np.diagonal(matrix) * d * d, off))
+    return book.solve(np.diagonal(matrix) * d * d, off)
 
 
 def candidates(
@@ -81,6 +89,7 @@ def candidates(
     sought = reduce and not spring and law.read is None and book.size <= _FEW
     if sought:
         centres, basis = _round_lattices(book, law, matrix, d0, rng)
+    uneven = book.size <= _MANY and book.levels.uneven
     expected = 0.0
     penalties: tuple[float, ...] = PENALTIES
     spreads: dict[float, float] = {}
@@ -99,6 +108,12 @@ def candidates(
             c = penalties[0]
         mu = c * math.sqrt(expected / book.n)
         triangle = relaxed.factor(f * step, m, mu, _ridge(law, f, step))
+        around = _around(centre, book, rng, batch, spring)
+        if uneven:
+            found = _tabled(book, triangle / step, _values(book, matrix, around))
+            yield from _best(
+                book, law, found, np.repeat(around, found.shape[0] // batch, axis=0), np.eye(book.size)
+            )
         if reduce:
             if trial == 0 and not sought:
                 triangle, basis = _ordered(triangle)
@@ -108,7 +123,6 @@ def candidates(
             basis = basis @ change
         else:
             triangle, basis = _ordered(triangle)
-        around = _around(centre, book, rng, batch, spring)
         wanted = indices(book, matrix, around)
         points = lattice_reduction.nearest_points(triangle, basis, wanted, width).reshape(-1, book.size)
         scales = np.repeat(around, points.shape[0] // around.shape[0], axis=0)
@@ -119,6 +133,16 @@ def candidates(
         if inside.any():
             found, scales = found[inside], scales[inside]
         yield from _best(book, law, found, scales, basis)
+
+
+def _tabled(book: Codebook, triangle: FloatArray, wanted: FloatArray) -> FloatArray:
+    """Settings [.., m] near the wanted values [N, m], some for each, one after the other in the order of the values."""
+    order = table_decoder.even_order(triangle.T @ triangle)
+    ordered = lattice_reduction.triangle_of(triangle[:, order])
+    found = table_decoder.nearest_settings(
+        ordered, order, wanted, book.levels, _BEAM if book.size <= _FEW else _THIN_BEAM
+    )
+    return found[:, :_KEPT].reshape(-1, book.size)
 
 
 def _round_lattices(

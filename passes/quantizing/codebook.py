@@ -38,6 +38,16 @@ class Levels:
     def size(self) -> int:
         return int(self.low.size)
 
+    @property
+    def uneven(self) -> bool:
+        """Whether the spacing of some table strays by more than a tenth, so that settings are no lattice."""
+        if self.table is None or self.table.shape[1] < 3:
+            return False
+        gap = np.diff(self.table, axis=1)
+        inside = np.arange(1, self.table.shape[1]) <= self.last[:, None]
+        stray = np.abs(gap - self.step[:, None]) > 0.1 * self.step[:, None]
+        return bool((inside & ~self.continuous[:, None] & stray).any())
+
     def value(self, k: FloatArray) -> FloatArray:
         """Values [..., m] of indices [..., m]."""
         plain = self.low + self.step * k
