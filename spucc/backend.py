@@ -75,6 +75,23 @@ class Chunk:
     note: str = ""
 
 
+def pieces(request: Request, numbers: int) -> Iterator[tuple[int, int]]:
+    """(first draw, count) of one chunk after the other, of `numbers` numbers a draw of every chain.
+
+    A chunk is as many draws as the memory holds, a power of two, and ends at a multiple of it: where streams and tiles do, and
+    where the shorter chunks of other jobs do, so that a run of many jobs can go on from there.
+    """
+    step = max(
+        1, request.memory // (max(numbers, 1) * max(request.chains, 1) * np.dtype(request.dtype).itemsize)
+    )
+    step = 1 << (step.bit_length() - 1)
+    done, end = request.first, request.first + request.draws
+    while done < end:
+        count = min(end - done, step - done % step)
+        yield done, count
+        done += count
+
+
 def silent(text: str, share: float) -> None:
     """Progress for nobody."""
 

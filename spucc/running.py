@@ -111,7 +111,7 @@ def run_program(
             # Nothing that is asked takes draws of the program itself.
             request, seen = replace(request, draws=0), plan.draws
         try:
-            for chunks, states in _lockstep(engine, program, request, progress, tape.states(), notes):
+            for chunks, states, whole in _lockstep(engine, program, request, progress, tape.states(), notes):
                 count = chunks[0].shape[1] if chunks else plan.draws
                 # All takers have the same draws, also after a Ctrl-C.
                 with held_back():
@@ -121,7 +121,8 @@ def run_program(
                     for taker in takers:
                         taker.add(chunks)
                     seen += count
-                    tape.mark(seen, states)
+                    if whole:
+                        tape.mark(seen, states)
                 progress("sampling", seen / plan.draws)
                 if stopped() and seen < plan.draws:
                     raise KeyboardInterrupt
@@ -181,13 +182,14 @@ def _lockstep(
     progress: Progress,
     states: Sequence[FloatArray | None],
     notes: dict[str, str],
-) -> Iterator[tuple[list[FloatArray], list[FloatArray | None] | None]]:
-    """The same stretch of draws of every job, one list after the other, and with it the state of each job to go on from,
-    or None in the middle of a job's chunk. `notes` takes what the backend says of each job's draws."""
+) -> Iterator[tuple[list[FloatArray], list[FloatArray | None], bool]]:
+    """The same stretch of draws of every job, one list after the other; the state of each job at the end of its chunk; and
+    whether all chunks end here, so that a run can go on from there. `notes` takes what the backend says of each job's draws."""
     if not request.draws:
         return
     if takes_turns(program):
-        yield from run_turns(program, request, progress, states, notes)
+        for values, after_turns in run_turns(program, request, progress, states, notes):
+            yield values, after_turns, True
         return
     streams = [
         engine.run(job, program.device, replace(request, state=state), progress)
@@ -207,7 +209,7 @@ def _lockstep(
         count = min(h.shape[1] for h in ready)
         held = [h[:, count:] if h.shape[1] > count else None for h in ready]
         done += count
-        yield [h[:, :count] for h in ready], list(after) if all(h is None for h in held) else None
+        yield [h[:, :count] for h in ready], list(after), all(h is None for h in held)
 
 
 def _estimate(program: Program, query: Query, plan: Plan, independent: bool, per_draw: float) -> Estimate:

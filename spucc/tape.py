@@ -57,7 +57,7 @@ class Tape:
         self._file = resume(self._path, self._origin)
         self.done = self._file.done
         self._attach()
-        for taker in self._takers:
+        for taker in self._takers if self.done else ():
             taker.restore(self._file.restored(f"sum_{taker.query.name}"), self.done)
 
     def states(self) -> list[FloatArray | None]:
@@ -69,19 +69,19 @@ class Tape:
         """The size of the file to be, without states."""
         return 0 if self._path is None else self._layout([]).bytes
 
-    def begin(self, states: Sequence[FloatArray | None] | None, notes: dict[str, Any]) -> None:
+    def begin(self, states: Sequence[FloatArray | None], notes: dict[str, Any]) -> None:
         """Create the file when the first draws are there: only then is it known what a job's state is, and what its
         backend says of itself in `notes`."""
         if self._path is None or self._file is not None:
             return
         from spucc.draws_file import create
 
-        self._file = create(self._path, self._layout(states or []), {**self._origin, **notes})
+        self._file = create(self._path, self._layout(states), {**self._origin, **notes})
         self._attach()
 
-    def mark(self, seen: int, states: Sequence[FloatArray | None] | None) -> None:
+    def mark(self, seen: int, states: Sequence[FloatArray | None]) -> None:
         """A checkpoint after `seen` draws, where every job can go on from."""
-        if self._file is None or states is None:
+        if self._file is None:
             return
         held = {f"state_{k}": s for k, s in enumerate(states) if s is not None}
         self._file.checkpoint(seen, self._sums(), held)

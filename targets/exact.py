@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spucc.arrays import FloatArray, IntArray
-from spucc.backend import Chunk, Mode, Normals, Progress, Request, Streams, members_of, silent
+from spucc.backend import Chunk, Mode, Normals, Progress, Request, Streams, members_of, pieces, silent
 from spucc.device import Device
 from spucc.diagnostics import fail
 from spucc.readback import Affine, HostLoop, ReadBack
@@ -416,16 +416,9 @@ def configuration_of(job: Job) -> Configuration:
 
 def chunks(source: Reader, job: Job, request: Request, progress: Progress) -> Iterator[Chunk]:
     """The draws that a request asks for, in pieces of about its memory."""
-    width = 3 * max(configuration_of(job).codes.n, job.target.n, 1) * max(request.chains, 1)
-    step = max(1, request.memory // (width * np.dtype(request.dtype).itemsize))
-    # Whole powers of two, so that pieces end where streams and tiles do.
-    step = 1 << (step.bit_length() - 1)
-    done, end = request.first, request.first + request.draws
-    while done < end:
-        count = min(end - done, step - done % step)
+    for done, count in pieces(request, 3 * max(configuration_of(job).codes.n, job.target.n)):
         with one_blas_thread():
             values = source.take(done, count).astype(request.dtype, copy=False)
-        done += count
-        progress(job.name, (done - request.first) / request.draws)
+        progress(job.name, (done + count - request.first) / request.draws)
         state = source.state
-        yield Chunk(done - count, values, state if state.shape[1] else None, source.note)
+        yield Chunk(done, values, state if state.shape[1] else None, source.note)

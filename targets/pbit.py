@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse, special
 
 from spucc.arrays import FloatArray
-from spucc.backend import Chunk, Mode, Normals, Progress, Request, Streams, members_of, silent
+from spucc.backend import Chunk, Mode, Normals, Progress, Request, Streams, members_of, pieces, silent
 from spucc.device import Device
 from spucc.diagnostics import fail
 from spucc.energy import Domain
@@ -146,10 +146,7 @@ def exact_draws(
     """Independent draws; draw t of chain c hangs on the seed, the job's name, c and t alone."""
     codes = configuration.codes
     numbers = Normals(Streams(request.seed, job.name), request.chains, codes.n)
-    most = max(1, request.memory // (max(codes.n, job.target.n, 1) * max(request.chains, 1) * 32))
-    done, end = request.first, request.first + request.draws
-    while done < end:
-        count = min(most, end - done)
+    for done, count in pieces(request, 4 * max(codes.n, job.target.n)):
         u = special.ndtr(numbers.take(done, count))
         who = members_of(codes.weight, done, count)
         out: NDArray[Any] = np.empty((request.chains, count, codes.readback[0].n_out))
@@ -158,9 +155,8 @@ def exact_draws(
             y = exact[m].draws(u[:, at].reshape(-1, codes.n)).reshape(request.chains, at.size, codes.n)
             out[:, at] = codes.readback[m].draws(y)
         out = through(configuration, out)
-        done += count
-        progress(job.name, (done - request.first) / request.draws)
-        yield Chunk(done - count, out.astype(request.dtype, copy=False))
+        progress(job.name, (done + count - request.first) / request.draws)
+        yield Chunk(done, out.astype(request.dtype, copy=False))
 
 
 def through(configuration: Configuration, y: NDArray[Any]) -> NDArray[Any]:
@@ -248,11 +244,7 @@ def read(
         for m, run in enumerate(runs):
             run.settle(settle)
             run.step(interval * int((who == m).sum()))
-    width = max(codes.n, job.target.n, 1) * max(request.chains, 1) * 8 * 3
-    most = max(1, request.memory // width)
-    done, end = request.first, request.first + request.draws
-    while done < end:
-        count = min(most, end - done)
+    for done, count in pieces(request, 3 * max(codes.n, job.target.n)):
         who = members_of(codes.weight, done, count)
         out: NDArray[Any] = np.empty((request.chains, count, codes.readback[0].n_out))
         for t in range(count):
@@ -260,10 +252,9 @@ def read(
             runs[m].step(interval)
             out[:, t] = codes.readback[m].draws(runs[m].values())
         out = through(configuration, out)
-        done += count
-        progress(job.name, (done - request.first) / request.draws)
+        progress(job.name, (done + count - request.first) / request.draws)
         said = "; ".join(sorted({note for run in runs if (note := getattr(run, "note", ""))}))
-        yield Chunk(done - count, out.astype(request.dtype, copy=False), pack(runs), said)
+        yield Chunk(done, out.astype(request.dtype, copy=False), pack(runs), said)
 
 
 def pack(runs: list[Any]) -> FloatArray:

@@ -26,6 +26,7 @@ from spucc.energy import Domain, Query, QueryKind, identity_form, layout
 from spucc.estimates import Estimate
 from spucc.stages import Job, Program
 from spucc.taker import Plan
+from spucc.tape import Tape
 from spucc.targets.exact import Exact
 
 _spec = importlib.util.spec_from_file_location("program_zoo", Path(__file__).with_name("program_zoo.py"))
@@ -89,6 +90,48 @@ def test_stopped_run_goes_on_to_the_same_bytes(
     assert whole.read_bytes() == cut.read_bytes()
     for name in first:
         assert np.array_equal(first[name], second[name])
+
+
+UNEQUAL = """
+var x: real[3] ~ normal(1, 2)
+var y: real ~ normal(x[0] + x[1], 1)
+query d = sample(x)
+query m = mean(y)
+query c = cov(x)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 5, 8])
+def test_jobs_whose_chunks_differ_in_length_go_on_from_their_states(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x[2] stands alone and comes in longer chunks than the others. After 0 chunks there is a file of no draws; the jobs of the
+    later ones are stopped one by one. Sums are carried, for nothing but `d` is kept."""
+    monkeypatch.setattr(running, "_STREAM_MEMORY", 1 << 15)
+    monkeypatch.setattr("spucc.estimates._COMFORT", 100)
+    (tmp_path / "m.spu").write_text(UNEQUAL)
+    program = spucc.compile(tmp_path / "m.spu", target="spu8")
+    assert len({job.target.n for job in program.jobs}) > 1
+    whole, cut = tmp_path / "whole.nc", tmp_path / "cut.nc"
+    options = {"samples": 6000, "chains": 2, "seed": 9, "mode": "trajectory"}
+    program.run(stream=whole, **options)
+    marked = Tape.mark
+
+    def dies(tape: Tape, seen: int, states: object) -> None:
+        if dies.left == 0:  # type: ignore[attr-defined]
+            raise RuntimeError("power cut")
+        dies.left -= 1  # type: ignore[attr-defined]
+        marked(tape, seen, states)  # type: ignore[arg-type]
+
+    dies.left = after  # type: ignore[attr-defined]
+    monkeypatch.setattr(Tape, "mark", dies)
+    with pytest.raises(RuntimeError):
+        program.run(stream=cut, **options)
+    monkeypatch.setattr(Tape, "mark", marked)
+    with h5netcdf.File(cut) as f:
+        assert (f["run/progress"][0] == 0) == (after == 0) and f["run/progress"][2] == 0
+    program.run(stream=cut, resume=True, **options)
+    assert whole.read_bytes() == cut.read_bytes()
 
 
 def test_file_holds_what_the_run_in_memory_gives(program: Program, tmp_path: Path) -> None:
