@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from spucc.energy import Energy
 from spucc.ir.facts import describe
 from spucc.ir.show import cell_names
 from spucc.moments import DENSE, Moments, moments_of, target_moments
+from spucc.replay import replayed
 from spucc.report.album import Album
 from spucc.report.chip import Board, board_of
 from spucc.report.matrices import Shelf, cells_matrix, errors, names_of_blocks
@@ -42,17 +44,22 @@ class Content:
     program: Program
     jobs: list[JobView]
     data: dict[str, Any]
-    passes: list[str]
+    last: int
+    """Passes that the first job went through."""
 
 
 def content_of(program: Program, album: Album | None = None) -> Content:
     """Compute the page's content. Without an album the states between the passes are not known: the page then has the model,
     the ledger, the notes of every pass, and what came out last."""
     shelf = Shelf(room=SHELF_BYTES)
-    passes = [s.name for s in program.steps]
-    passes += [s.name for s in max((j.steps for j in program.jobs), key=len, default=())]
-    shots = _aligned(passes, album)
+    common = [s.name for s in program.steps]
+    chains = dict.fromkeys((*common, *(s.name for s in j.steps)) for j in program.jobs) or {
+        tuple(common): None
+    }
+    shots = _aligned(max(chains, key=len), album)
     views = [_view(program, job, shots, shelf) for job in program.jobs]
+    for view in views:
+        view.data["chain"] = list(chains).index((*common, *(s.name for s in view.job.steps)))
     whole = len(program.steps)
     notes = [
         {
@@ -63,14 +70,16 @@ def content_of(program: Program, album: Album | None = None) -> Content:
         for name, step in ((s.name, s) for s in program.steps)
     ]
     data = {
-        "steps": [{"name": n.partition("{")[0], "text": n, "why": _why(n)} for n in passes],
+        "passes": [
+            [{"name": n.partition("{")[0], "text": n, "why": _why(n)} for n in chain] for chain in chains
+        ],
         "whole": whole,
         "model": notes,
         "vars": variables_of(program),
         "jobs": [v.data for v in views],
         "shelf": shelf.packed,
     }
-    return Content(program, views, data, passes)
+    return Content(program, views, data, len(next(iter(chains))))
 
 
 def _why(text: str) -> str:
@@ -81,7 +90,7 @@ def _why(text: str) -> str:
     return known().why if known is not None else ""
 
 
-def _aligned(passes: list[str], album: Album | None) -> dict[int, Any]:
+def _aligned(passes: Sequence[str], album: Album | None) -> dict[int, Any]:
     """Pass number → the state after it, matched from the end: what went before a resumed run was not seen."""
     found: dict[int, Any] = {}
     for k, (name, state) in zip(range(len(passes) - 1, -1, -1), reversed(album.states if album else [])):
@@ -114,9 +123,13 @@ def _view(program: Program, job: Job, shots: dict[int, Any], shelf: Shelf) -> Jo
     known: dict[tuple[int, ...], dict[str, Any]] = {}
     # The values are kept until the page is made: `known` tells them apart by where they are.
     whole = len(program.steps)
+    # Nobody watches the two pipelines of a pair of devices.
+    again = replayed(program, job) if program.device.partner is not None else {}
     for k in range(whole + len(job.steps)):
-        at = _at(shots.get(k), job, k, whole)
         step = job.steps[k - whole] if k >= whole else None
+        at = _at(shots.get(k), job, k, whole)
+        if at is None and step is not None:
+            at = again.get(step.name.partition("{")[0])
         view.data["steps"][k] = _step(program, view, at, step, by_pass, known, shelf)
     view.data["members"] = _members(program, view, shelf)
     return view

@@ -2,9 +2,9 @@
 (() => {
 const $ = (q, at = document) => at.querySelector(q), $$ = (q, at = document) => [...at.querySelectorAll(q)];
 const D = JSON.parse($("#data").textContent);
-const VARS = D.vars, JOBS = D.jobs, LAST = D.steps.length;
+const VARS = D.vars, JOBS = D.jobs;
 const byName = new Map(VARS.map((v, k) => [v.l, k]));
-const S = { sel: -1, step: LAST, job: 0, member: 0, kind: "corr", colour: "chain" };
+const S = { sel: -1, step: 0, job: 0, member: 0, kind: "corr", colour: "chain" };
 const sci = (v) => v == null ? "unknown" : v === 0 ? "0" : Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5 ? v.toExponential(2) : String(+v.toPrecision(4));
 function el(tag, props = {}, ...kids) {
   const e = document.createElement(tag);
@@ -13,6 +13,8 @@ function el(tag, props = {}, ...kids) {
   return e;
 }
 const job = () => JOBS[S.job];
+const passes = () => D.passes[job()?.chain ?? 0], last = () => passes().length;
+const passNamed = (name) => passes().findIndex((p) => p.name === name) + 1;
 const dark = () => document.documentElement.dataset.theme === "dark";
 
 // --- colours ---
@@ -100,7 +102,7 @@ function extent(m, diagonal) {
 const nice = (v) => { const p = 10 ** Math.floor(Math.log10(v)); return p * [1, 2, 5, 10].find((f) => f * p >= v * (1 - 1e-9)); };
 function drawMaps() {
   const box = $("#matrices"), J = job(), here = stepOf(S.step), names = S.kind === "cells" ? here?.cellNames : J?.names;
-  const name = S.step ? D.steps[S.step - 1].name : "the front end";
+  const name = S.step ? passes()[S.step - 1].name : "the front end";
   let list = [], note = "";
   if (S.kind === "cells") {
     const of = (at) => matrix(at?.ensemble && S.member ? job().members[S.member - 1].m : at?.cells);
@@ -288,10 +290,10 @@ function mark() {
   const k = S.sel, v = VARS[k], chip = $(`.job[data-job="${S.job}"].view svg`), model = $("#model svg");
   $$(".on,.near").forEach((e) => e.classList.remove("on", "near"));
   document.body.dataset.selected = v?.l ?? "";
-  document.body.dataset.pass = S.step ? D.steps[S.step - 1].name : "";
+  document.body.dataset.pass = S.step ? passes()[S.step - 1].name : "";
   chip?.classList.toggle("has", !!v && v.j === S.job && v.i.length > 0);
   model?.classList.toggle("has", !!v);
-  const placed = S.step === LAST || !!stepOf(S.step)?.placed || (stepOf(S.step) && !stepOf(S.step).seen && S.step > D.whole + 2);
+  const placed = S.step === last() || !!stepOf(S.step)?.placed || (stepOf(S.step) && !stepOf(S.step).seen && S.step > D.whole + 2);
   chip?.classList.toggle("unplaced", !placed);
   if (chip) $(`#unplaced`).hidden = placed;
   if (v) {
@@ -309,7 +311,7 @@ function mark() {
     for (const id of [v.decl, ...v.lines]) document.getElementById(id)?.classList.add("on");
     if (v.j === S.job) for (const e of $$(`.plot .job[data-job="${S.job}"] [data-k],.plot.job[data-job="${S.job}"] [data-k]`)) if (mine.has(+e.dataset.k)) e.classList.add("on");
   }
-  const name = S.step ? D.steps[S.step - 1].name : null;
+  const name = S.step ? passes()[S.step - 1].name : null;
   if (name) for (const e of $$("[data-pass]")) if (e.dataset.pass === name && e !== document.body) e.classList.add("on");
 }
 
@@ -317,11 +319,11 @@ function mark() {
 function table(rows) { const t = el("table"); for (const [a, b] of rows) t.append(el("tr", {}, el("th", { scope: "row", textContent: a }), el("td", { textContent: b }))); return t; }
 function sayStep() {
   const box = $("#step"); box.textContent = "";
-  $("#pass-name").textContent = S.step ? D.steps[S.step - 1].name : "nothing";
-  $("#pass").value = S.step; $("#pass").setAttribute("aria-valuetext", S.step ? `after ${D.steps[S.step - 1].name}` : "the model as written");
-  if (!S.step) { box.append(el("p", { className: "big", textContent: "The model as written" }), el("p", { className: "dim", textContent: `${LAST} passes follow.` })); return; }
-  const p = D.steps[S.step - 1], own = S.step <= D.whole ? D.model[S.step - 1] : stepOf(S.step), rows = [];
-  box.append(el("p", { className: "big", textContent: `${S.step} of ${LAST}: ${p.text}` }));
+  $("#pass-name").textContent = S.step ? passes()[S.step - 1].name : "nothing";
+  $("#pass").max = last(); $("#pass").value = S.step; $("#pass").setAttribute("aria-valuetext", S.step ? `after ${passes()[S.step - 1].name}` : "the model as written");
+  if (!S.step) { box.append(el("p", { className: "big", textContent: "The model as written" }), el("p", { className: "dim", textContent: `${last()} passes follow.` })); return; }
+  const p = passes()[S.step - 1], own = S.step <= D.whole ? D.model[S.step - 1] : stepOf(S.step), rows = [];
+  box.append(el("p", { className: "big", textContent: `${S.step} of ${last()}: ${p.text}` }));
   if (p.why) box.append(el("p", { className: "dim", textContent: p.why }));
   for (const n of own?.notes ?? []) rows.push(["said", n]);
   if (own?.back) rows.push(["way back", own.back]);
@@ -366,7 +368,7 @@ function saySelected() {
     const i = v.i[0];
     if (v.i.length === 1 && J.asked && J.names[i] === v.l) {
       rows.push(["asked", `mean ${sci(J.asked.mean[i])}, sd ${sci(J.asked.sd[i])}`]);
-      if (at?.sd) { const off = at.sd[i] / J.asked.sd[i] - 1, sh = (at.mean[i] - J.asked.mean[i]) / J.asked.sd[i]; rows.push([`made after ${D.steps[S.step - 1].name}`, `mean ${sci(at.mean[i])}, sd ${sci(at.sd[i])}; off by ${Math.abs(off) < 5e-9 ? "rounding" : (100 * off).toPrecision(2) + " %"} and ${Math.abs(sh) < 5e-9 ? "rounding" : sh.toPrecision(2) + " sd"}`]); }
+      if (at?.sd) { const off = at.sd[i] / J.asked.sd[i] - 1, sh = (at.mean[i] - J.asked.mean[i]) / J.asked.sd[i]; rows.push([`made after ${passes()[S.step - 1].name}`, `mean ${sci(at.mean[i])}, sd ${sci(at.sd[i])}; off by ${Math.abs(off) < 5e-9 ? "rounding" : (100 * off).toPrecision(2) + " %"} and ${Math.abs(sh) < 5e-9 ? "rounding" : sh.toPrecision(2) + " sd"}`]); }
     }
   } else rows.push(["cells", v.obs != null ? "none: it is observed" : "none on this page"]);
   box.append(table(rows));
@@ -384,7 +386,7 @@ let writing = false;
 function remember() {
   const p = new URLSearchParams();
   if (S.sel >= 0) p.set("select", VARS[S.sel].l);
-  if (S.step !== LAST) p.set("pass", S.step);
+  if (S.step !== last()) p.set("pass", S.step);
   if (S.job) p.set("job", JOBS[S.job].name);
   if (S.member) p.set("member", S.member + 1);
   if (S.kind !== "corr") p.set("matrix", S.kind);
@@ -395,10 +397,10 @@ function remember() {
 function recall() {
   const p = new URLSearchParams(location.hash.slice(1));
   S.sel = byName.get(p.get("select")) ?? -1;
-  const pass = p.get("pass"), named = D.steps.findIndex((s) => s.name === pass);
-  S.step = pass == null ? LAST : named >= 0 ? named + 1 : Math.min(Math.max(Number.parseInt(pass, 10) || 0, 0), LAST);
   S.job = Math.max(JOBS.findIndex((j) => j.name === p.get("job")), 0);
   if (S.sel >= 0 && VARS[S.sel].j >= 0) S.job = VARS[S.sel].j;
+  const pass = p.get("pass");
+  S.step = pass == null ? last() : passNamed(pass) || Math.min(Math.max(Number.parseInt(pass, 10) || 0, 0), last());
   S.member = Math.min(Math.max((Number.parseInt(p.get("member"), 10) || 1) - 1, 0), job()?.members.length ?? 0);
   S.kind = ["corr", "prec", "cells"].includes(p.get("matrix")) ? p.get("matrix") : job()?.asked ? "corr" : "cells";
   S.colour = ["chain", "value", "error"].includes(p.get("colour")) ? p.get("colour") : "chain";
@@ -418,13 +420,18 @@ function show() {
   for (const b of $$("[data-colour]")) b.setAttribute("aria-checked", b.dataset.colour === S.colour);
   paintChip(); mark(); sayStep(); saySelected(); drawMaps();
 }
-function change(what) { if (what.job !== undefined && what.job !== S.job) S.member = 0; Object.assign(S, what); show(); remember(); }
+function turnTo(k) {
+  const end = S.step === last(), name = S.step > D.whole ? passes()[S.step - 1].name : "";
+  S.job = k; S.member = 0;
+  if (end) S.step = last(); else if (name) S.step = passNamed(name) || Math.min(S.step, last());
+}
+function change(what) { if (what.job !== undefined && what.job !== S.job) turnTo(what.job); Object.assign(S, what); show(); remember(); }
 function select(k) {
   const j = k >= 0 && VARS[k].j >= 0 ? VARS[k].j : S.job;
   change({ sel: k === S.sel && k < 0 ? -1 : k, job: j });
   $("#live").textContent = k >= 0 ? `selected ${VARS[k].l}` : "nothing selected";
 }
-const go = (k) => change({ step: Math.min(Math.max(k, 0), LAST) });
+const go = (k) => change({ step: Math.min(Math.max(k, 0), last()) });
 $("#names").append(...VARS.map((v) => el("option", { value: v.l })));
 $("#find").addEventListener("change", (ev) => { const k = byName.get(ev.target.value.trim()); if (k !== undefined) select(k); else if (!ev.target.value) select(-1); else ev.target.value = VARS[S.sel]?.l ?? ""; });
 $("#pass").addEventListener("input", (ev) => go(+ev.target.value));
@@ -445,7 +452,7 @@ document.addEventListener("click", (ev) => {
   const line = ev.target.closest(".src .line[data-v]"), row = ev.target.closest(".plot [data-k]"), pass = ev.target.closest(".plot [data-pass]");
   if (line) { const all = VARS.map((v, k) => [v, k]).filter(([v]) => v.decl === line.id || v.lines.includes(line.id)).map(([, k]) => k); if (all.length) select(all[(all.indexOf(S.sel) + 1) % all.length]); }
   else if (row) select(variableAt(row));
-  else if (pass) { const k = D.steps.findIndex((s) => s.name === pass.dataset.pass); if (k >= 0) go(k + 1); }
+  else if (pass) { const k = passNamed(pass.dataset.pass); if (k) go(k); }
 });
 for (const l of $$(".src .line")) if (VARS.some((v) => v.decl === l.id || v.lines.includes(l.id))) { l.dataset.v = ""; l.tabIndex = 0; l.addEventListener("keydown", (ev) => { if (ev.key === "Enter") l.click(); }); }
 document.addEventListener("keydown", (ev) => {

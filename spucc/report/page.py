@@ -47,7 +47,7 @@ def report_html(program: Program, album: Album | None = None) -> str:
         subtitle=escape(_subtitle(program)),
         tiles="".join(f"<div><dt>{escape(a)}</dt><dd>{escape(b)}</dd></div>" for a, b in headline(program)),
         jobs=_job_choice(content),
-        last=len(content.passes),
+        last=content.last,
         chips=drawn["chip"],
         model=draw_model(program.source).svg(),
         model_legend=_model_legend(program),
@@ -87,8 +87,13 @@ def _title(program: Program) -> str:
 
 def _subtitle(program: Program) -> str:
     d = program.device
-    cells = "as many cells as wanted" if d.topology.nodes is None else f"{d.topology.nodes} cells"
-    return f"compiled for {d.name}: {d.family}, {d.topology.kind}, {cells}"
+    sides = [d] if d.partner is None else [d.alone, d.partner]
+    about = [
+        f"{side.family}, {side.topology.kind}, "
+        + ("as many cells as wanted" if side.topology.nodes is None else f"{side.topology.nodes} cells")
+        for side in sides
+    ]
+    return f"compiled for {d.name}: {'; '.join(about)}"
 
 
 DRAWN_BYTES = 900_000

@@ -18,10 +18,13 @@ def headline(program: Program) -> list[Fact]:
     """The figures at the head of the page."""
     device = program.device
     facts = [("coordinates", f"{program.source.n:,}"), ("couplings", f"{_pairs(program.source):,}")]
+    sides = [device] if device.partner is None else [device.alone, device.partner]
     codes = [c for job in program.jobs if (c := codes_of(job)) is not None]
-    most = max((c.n for c in codes), default=0)
-    of = "" if device.topology.nodes is None else f" of {device.topology.nodes:,}"
-    facts.append(("cells in use", f"{most:,}{of}"))
+    used = []
+    for side in sides:
+        most = max((c.n for c in codes if len(sides) == 1 or c.family is side.family), default=0)
+        used.append(f"{most:,}" + ("" if side.topology.nodes is None else f" of {side.topology.nodes:,}"))
+    facts.append(("cells in use", " + ".join(used)))
     facts.append(("couplers set", f"{max((len(c.edges) for c in codes), default=0):,}"))
     if len(program.jobs) > 1:
         facts.append(("jobs", f"{len(program.jobs):,}"))

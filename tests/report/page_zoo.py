@@ -55,6 +55,20 @@ def _ensemble() -> tuple[Program, Album]:
     return compile_energy(energy, "spu8{bits=4}", passes=pipeline, optimize=0, observers=[album]), album
 
 
+PAIR = """var x: real[4]
+var s: spin[4]
+x ~ normal(0, [1.0, 0.9, 1.1, 1.3])
+energy -0.3 * sum(x[1:] * x[:-1]) - 0.5 * sum(x * s)
+query m = mean(x)
+query l = mean(s)
+"""
+
+
+def _pair() -> tuple[Program, Album]:
+    """Two pipelines, which no album watches."""
+    return compile_program(PAIR, target="resistive-64+ideal-spin"), Album()
+
+
 KINDS = {
     "hostile": lambda: watched(HOSTILE, "spu8"),
     "chains": lambda: watched(CHAINED, "king-8x8", passes=_with_chains()),
@@ -71,6 +85,7 @@ KINDS = {
         load_device("king-8x8").without(cells=[0, 9, 35], couplers=[(18, 19)]),
     ),
     "ensemble": _ensemble,
+    "pair": _pair,
 }
 """Name → what compiles it."""
 

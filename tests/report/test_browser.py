@@ -71,7 +71,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Opener]:
 def test_every_kind_opens_without_an_error_and_steps_through_all_passes(opened: Opener, name: str) -> None:
     page = opened(name)
     steps = page.evaluate("+document.querySelector('#pass').max")
-    assert steps == len(page.evaluate("JSON.parse(document.querySelector('#data').textContent).steps"))
+    assert steps == len(page.evaluate("JSON.parse(document.querySelector('#data').textContent).passes[0]"))
     for kind in ("corr", "prec", "cells"):
         page.evaluate("k => document.querySelector(`[data-kind=${k}]`).click()", kind)
         for _ in range(steps + 1):
@@ -256,3 +256,29 @@ def test_every_job_can_be_seen_by_choice_by_key_and_in_the_table(opened: Opener)
     assert set(shown()) == {"1"} and page.input_value("#job") == "1"
     page.select_option("#job", "0")
     assert set(shown()) == {"0"}
+
+
+def test_each_job_of_a_pair_steps_through_its_own_pipeline(opened: Opener) -> None:
+    page = opened("pair")
+    program = programs.kind("pair")[0]
+    whole = len(program.steps)
+    for job in (program.jobs[1], program.jobs[0]):
+        page.locator(f"button[data-choose]:has-text('{job.name}')").click()
+        names = [s.name for s in job.steps]
+        assert page.evaluate("+document.querySelector('#pass').max") == whole + len(names)
+        assert page.evaluate("document.body.dataset.pass") == names[-1], "the end stays the end"
+        for name in reversed(names):
+            assert page.evaluate("document.body.dataset.pass") == name
+            assert page.inner_text("#step .big").endswith(f": {name}")
+            page.keyboard.press("[")
+        assert page.evaluate("document.body.dataset.pass") == program.steps[-1].name
+        for _ in names:
+            page.keyboard.press("]")
+    # `place` is a pass of both, in different places.
+    page.evaluate("location.hash = '#pass=place'")
+    page.locator(f"button[data-choose]:has-text('{program.jobs[1].name}')").click()
+    at = [s.name for s in program.jobs[1].steps].index("place")
+    assert page.evaluate("[document.body.dataset.pass, +document.querySelector('#pass').value]") == [
+        "place",
+        whole + at + 1,
+    ]

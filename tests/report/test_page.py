@@ -244,3 +244,22 @@ def test_a_large_ensemble_stays_within_two_megabytes() -> None:
     data = Page(text).data()
     assert members > 10 and len(text.encode()) <= 2_000_000
     assert len(data["jobs"][0]["members"]) == members - 1 or "more members are not drawn" in text
+
+
+def test_what_the_passes_of_a_pair_left_is_shown_though_nobody_watched() -> None:
+    """Each job's last pass before the codes is exact; what the codes made of it is in the ledger."""
+    program, album = programs.kind("pair")
+    data = Page(report_html(program, album)).data()
+    whole = len(program.steps)
+    real, spins = data["jobs"]
+    assert [p["name"] for p in data["passes"][spins["chain"]][whole:]] == [
+        s.name for s in program.jobs[1].steps
+    ]
+    names = [s.name for s in program.jobs[0].steps]
+    assert all(step["seen"] for step in (*real["steps"].values(), *spins["steps"].values()))
+    fitted, coded = (np.array(real["steps"][str(whole + names.index(n))]["sd"]) for n in ("fit", "quantize"))
+    asked = np.array(real["asked"]["sd"])
+    np.testing.assert_allclose(fitted, asked, rtol=1e-9)
+    worst = next(e for e in program.ledger if e.name == "quantize").sd_error
+    np.testing.assert_allclose(np.abs(coded / asked - 1).max(), worst, rtol=1e-3)
+    assert "resistive, complete, 64 cells; pbit" in report_html(program, album)
