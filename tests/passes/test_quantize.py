@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -533,3 +533,138 @@ def test_a_board_that_holds_nothing() -> None:
     book = free(edges, uniform(np.zeros(6), np.zeros(6), np.zeros(6), np.zeros(6)), n)
     with pytest.raises(SpuccError, match="E0571"):
         search(book, wishart(np.random.default_rng(0), n))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A random board with a job that fits its pattern and ranges."""
+
+    job: Job
+    matrix: Floats
+    device: Device
+    ground: Floats
+    coupling: Floats
+    """Levels of every component."""
+
+
+def sloppy_table(rng: np.random.Generator, kind: str, rows: int, bits: int) -> Floats:
+    """Levels [rows, 2^bits] up to about 1, code 0 exactly 0."""
+    even = np.arange(2**bits) / (2**bits - 1)
+    if kind == "uniform":
+        return np.tile(even, (rows, 1))
+    if kind == "weighted":
+        weight = 2.0 ** np.arange(bits) / (2**bits - 1)
+        digit = (np.arange(2**bits)[:, None] >> np.arange(bits)) & 1
+        return np.asarray(
+            (weight * (1 + rng.uniform(0.005, 0.03) * rng.standard_normal((rows, bits)))) @ digit.T
+        )
+    return even * (1 + rng.uniform(0.01, 0.05) * rng.standard_normal((rows, 2**bits)))
+
+
+def drawn(seed: int, family: str, kind: str) -> Drawn:
+    """Condition 1 … 1e6, 1 … 12 cells, 1 … 12 bits, full and thin patterns."""
+    rng = np.random.default_rng([seed, *family.encode(), *kind.encode()])
+    n, bits, cond = int(rng.integers(1, 13)), int(rng.integers(1, 13)), 10.0 ** rng.uniform(0, 6)
+    edges = complete(n)
+    if rng.random() < 0.4:
+        edges = edges[(edges[:, 1] - edges[:, 0] == 1) | (rng.random(edges.shape[0]) < 0.2)]
+    if family == "resistive":
+        q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+        matrix = q @ np.diag(np.logspace(0, -np.log10(cond), n)) @ q.T
+        thin = np.eye(n)
+        thin[edges[:, 0], edges[:, 1]] = thin[edges[:, 1], edges[:, 0]] = 1.0
+        matrix = matrix * thin
+        low = np.linalg.eigvalsh(matrix)[0]
+        matrix += max(1 / cond - low, 0.0) * np.eye(n)
+        matrix /= np.diagonal(matrix).max()
+    else:
+        matrix = np.zeros((n, n))
+        matrix[edges[:, 0], edges[:, 1]] = -rng.uniform(0.02, 1.0, edges.shape[0]) * (
+            rng.choice([-1.0, 1.0], edges.shape[0]) if family == "signed" else 1.0
+        )
+        matrix = matrix + matrix.T
+        matrix[np.diag_indices(n)] = np.abs(matrix).sum(axis=1) + rng.uniform(0.3, 1.0, n) * max(
+            n / cond, 1e-6
+        )
+        pull = np.abs(matrix - np.diag(np.diagonal(matrix)))
+        matrix /= max(float(pull.max()), float((np.diagonal(matrix) - pull.sum(axis=1)).max()))
+    ground, coupling = sloppy_table(rng, kind, n, bits), sloppy_table(rng, kind, edges.shape[0], bits)
+    where = Family.RESISTIVE if family == "resistive" else Family.CAPACITIVE
+    device = device_of(
+        where, edges, n, Bank(bits=bits, max=1.0), Bank(bits=bits, max=1.0, signed=family != "capacitive")
+    )
+    if kind != "uniform":
+        device = replace(device, calibration=Calibration(ground_levels=ground, coupling_levels=coupling))
+    return Drawn(job_of(where, matrix, edges), matrix, device, ground, coupling)
+
+
+def scaled_and_rounded(case: Drawn) -> float:
+    """Divergence of Jacobi scaling (one scale on capacitors), nearest levels and the best read-out scales, by scipy."""
+    from scipy.optimize import minimize
+
+    placed, n = case.job.value, case.matrix.shape[0]
+    assert isinstance(placed, Placed)
+    e, springy = placed.edges, placed.family.springs
+    d = np.ones(n)
+    if not springy:
+        d = np.sqrt(case.ground.max(axis=1) / np.diagonal(case.matrix))
+    else:
+        with np.errstate(divide="ignore"):
+            room = min(
+                (case.ground.max(axis=1) / placed.ground).min(),
+                (case.coupling.max(axis=1) / np.abs(placed.coupling)).min(initial=np.inf),
+            )
+        d *= np.sqrt(room)
+    ground = nearest(case.ground, placed.ground * d * d)
+    off = placed.coupling * d[e[:, 0]] * d[e[:, 1]]
+    off = np.sign(off) * nearest(case.coupling, np.abs(off))
+    made = circuit.network(case.device, placed.cell, e, ground, off).toarray()
+    if np.linalg.eigvalsh(made)[0] <= 1e-13:
+        return np.inf
+    cov = np.linalg.inv(case.matrix)
+    weights = made * cov
+    best = minimize(
+        lambda u: 0.5 * np.exp(u) @ weights @ np.exp(u) - u.sum(),
+        -np.log(d),
+        jac=lambda u: np.exp(u) * (weights @ np.exp(u)) - 1,
+        tol=1e-12,
+    )
+    s = np.exp(best.x)
+    return divergence(cov, np.linalg.inv(made * np.outer(s, s)))
+
+
+def nearest(table: Floats, value: Floats) -> Floats:
+    return np.asarray(table[np.arange(value.size), np.argmin(np.abs(table - value[:, None]), axis=1)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["uniform", "weighted", "irregular"])
+@pytest.mark.parametrize("family", ["capacitive", "signed", "resistive"])
+def test_random_boards_are_legal_definite_and_better_than_rounding(family: str, kind: str, seed: int) -> None:
+    """Every code legal, every board positive definite, and the (merged) law no farther than scaling and rounding leave it,
+    or a refusal where they are no use either."""
+    case = drawn(seed, family, kind)
+    n, codes = case.matrix.shape[0], case.ground.shape[1]
+    signed = case.device.spec.coupling.signed
+    rough = scaled_and_rounded(case)
+    for members, effort in itertools.product((1, 4, 16), (0, 1, 2)):
+        if (members, effort) != (1, 1) and (seed + members + effort) % 3:
+            continue
+        try:
+            q = run(Quantize(ensemble=members), case.job, case.device, Context(optimize=effort))
+        except SpuccError as error:
+            assert error.diagnostics[0].code in ("E0571", "E0573") and rough / n > 0.19
+            continue
+        merged = np.zeros((n, n))
+        for member in range(q.members):
+            assert (q.ground[member] >= 0).all() and (q.ground[member] < codes).all()
+            assert (np.abs(q.coupling[member]) < codes).all() and (signed or (q.coupling[member] >= 0).all())
+            cov = law(q, case.device, member)[1]
+            sd = np.sqrt(np.diagonal(cov))
+            assert np.linalg.eigvalsh(cov / np.outer(sd, sd))[0] > 0
+            merged += q.weight[member] * cov
+        found = divergence(np.linalg.inv(case.matrix), merged)
+        # The scales of plain rounding are not quite the same where every component has another range.
+        if kind == "uniform" or effort:
+            assert found <= rough * (1 + 1e-6) + 1e-9
