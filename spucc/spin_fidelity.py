@@ -182,16 +182,9 @@ def cells_matrix(cells: tuple[IntArray, FloatArray, FloatArray]) -> sparse.csr_a
 @lru_cache(maxsize=16)
 def spin_form(energy: Energy) -> tuple[sparse.csr_array, FloatArray]:
     """J [n, n] and h [n] with p ∝ exp(½ sᵀJs + h·s), bits being (1 + s)/2; without terms above degree 2."""
-    scale, offset = np.ones(energy.n), np.zeros(energy.n)
-    bit = energy.domains[2]
-    scale[bit], offset[bit] = 0.5, 0.5
-    q = energy.quadratic.tocsr()
-    d = sparse.diags_array(scale)
-    own = sparse.csr_array(d @ q @ d)
-    own = sparse.csr_array(own - sparse.diags_array(own.diagonal()))
-    own.eliminate_zeros()
-    t = energy.temperature
-    return sparse.csr_array(-own / t), -scale * (energy.linear + q @ offset) / t
+    found, t = spin_law.InSpins.of(energy), energy.temperature
+    found.quadratic.eliminate_zeros()
+    return sparse.csr_array(-found.quadratic / t), -found.linear / t
 
 
 # Draws of each law where moments are estimated, and updates of spins where they are drawn by sweeps.

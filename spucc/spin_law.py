@@ -6,11 +6,14 @@ State k of n spins has spin i = +1 where bit i of k is set, spin 0 the lowest bi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
+from spucc.energy import Energy
 
 EXACT_LIMIT = 20
 """Up to so many spins are enumerated."""
@@ -66,6 +69,33 @@ def divergence(p: FloatArray, q: FloatArray) -> float:
     seen = p > 0
     with np.errstate(divide="ignore"):
         return float(np.sum(p[seen] * (np.log(p[seen]) - np.log(q[seen]))))
+
+
+@dataclass(frozen=True, eq=False)
+class InSpins:
+    """What an energy is up to degree 2 when its bits are b = `scale` s + `offset` (spins: 1 and 0): couplings Q [n, n] without a
+    diagonal, fields [n], and a constant."""
+
+    scale: FloatArray
+    offset: FloatArray
+    quadratic: sparse.csr_array
+    linear: FloatArray
+    constant: float
+
+    @staticmethod
+    def of(energy: Energy) -> InSpins:
+        """Every entry must be a spin or a bit; products of more than two are left out."""
+        scale, offset = np.ones(energy.n), np.zeros(energy.n)
+        bits = energy.domains[2]
+        scale[bits], offset[bits] = 0.5, 0.5
+        q, d = energy.quadratic.tocsr(), sparse.diags_array(scale)
+        pair = sparse.csr_array(d @ q @ d)
+        own = pair.diagonal()
+        constant = energy.constant + energy.linear @ offset + 0.5 * offset @ (q @ offset) + 0.5 * own.sum()
+        linear = scale * (energy.linear + q @ offset)
+        return InSpins(
+            scale, offset, sparse.csr_array(pair - sparse.diags_array(own)), linear, float(constant)
+        )
 
 
 Factor = tuple[tuple[int, ...], FloatArray]

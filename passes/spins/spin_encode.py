@@ -14,6 +14,7 @@ from spucc.energy import Domain, Energy, Observed, Quadratic, Variable
 from spucc.passes.spins.spin_terms import Terms
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
+from spucc.spin_law import InSpins
 from spucc.stages import Job, Stage
 
 AUXILIARY = "auxiliary"
@@ -56,22 +57,13 @@ def encode(energy: Energy) -> Energy:
     spins is taken.
     """
     n, t = energy.n, energy.temperature
-    bits = energy.domains[2]
-    scale, offset = np.ones(n), np.zeros(n)
-    scale[bits], offset[bits] = 0.5, 0.5
-    q = energy.quadratic.tocsr()
-    d = sparse.diags_array(scale)
-    own = sparse.csr_array(d @ q @ d)
-    linear = scale * (energy.linear + q @ offset)
-    constant = (
-        energy.constant + energy.linear @ offset + 0.5 * offset @ (q @ offset) + 0.5 * own.diagonal().sum()
-    )
-    own = sparse.csr_array(own - sparse.diags_array(own.diagonal()))
+    found = InSpins.of(energy)
     terms = _products(energy)
     total = terms.n
-    constant -= t * terms.constant
-    linear = np.concatenate([linear, np.zeros(total - n)]) - t * terms.fields()
+    constant = found.constant - t * terms.constant
+    linear = np.concatenate([found.linear, np.zeros(total - n)]) - t * terms.fields()
     i, j, value = terms.pairs()
+    own = sparse.csr_array(found.quadratic)
     own.resize((total, total))
     added = sparse.coo_array(
         (np.tile(-t * value, 2), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(total, total)

@@ -113,7 +113,7 @@ def _table_of(products: Products, temperature: float) -> float | None:
 
 def _model(energy: Energy) -> tuple[SpinModel, float, FloatArray]:
     """The spin system of E/T, the constant of E in spins, and which entries are bits."""
-    real, _, bit = energy.domains
+    real, _, _ = energy.domains
     if real.size:
         fail("E0552", f"`{energy.label(int(real[0]))}` is real, and only spins and bits can be searched")
     if energy.higher:
@@ -124,18 +124,9 @@ def _model(energy: Energy) -> tuple[SpinModel, float, FloatArray]:
         )
     if not 0 < energy.temperature < np.inf:
         fail("E0553", f"spins cannot be at the temperature {energy.temperature:g}", help="give one above 0")
-    scale, offset = np.ones(energy.n), np.zeros(energy.n)
-    scale[bit], offset[bit] = 0.5, 0.5
-    q = energy.quadratic.tocsr()
-    d = sparse.diags_array(scale)
-    pair = sparse.csr_array(d @ q @ d)
-    linear = scale * (energy.linear + q @ offset)
-    constant = (
-        energy.constant + energy.linear @ offset + 0.5 * offset @ (q @ offset) + 0.5 * pair.diagonal().sum()
-    )
-    t = energy.temperature
-    model = spin_model(sparse.csr_array(-pair / t), -linear / t)
-    return model, float(constant), np.asarray(offset > 0)
+    found, t = spin_law.InSpins.of(energy), energy.temperature
+    model = spin_model(sparse.csr_array(-found.quadratic / t), -found.linear / t)
+    return model, found.constant, np.asarray(found.offset > 0)
 
 
 def _eliminated(model: SpinModel, combine: object) -> float | None:
