@@ -169,7 +169,7 @@ class Place(JobPass):
             found = found and [part[c].tolist() for c in found]
         options = [c for c in (built, found) if c is not None]
         if not options:
-            _fail_embedding(model, board, device, usable)
+            _fail_embedding(model, board, device, usable, context.stop.is_set())
         return min(options, key=lambda c: (sum(map(len, c)), max(map(len, c))))
 
 
@@ -239,7 +239,7 @@ def _fail_native(
 
 
 def _fail_embedding(
-    model: sparse.csr_array, board: sparse.csr_array, device: Device, usable: IntArray
+    model: sparse.csr_array, board: sparse.csr_array, device: Device, usable: IntArray, stopped: bool
 ) -> None:
     n, m = model.shape[0], model.nnz // 2
     if board.nnz == 0:
@@ -249,6 +249,8 @@ def _fail_embedding(
     else:
         board_size = f"{usable.size} cells with {board.nnz // 2} couplers"
         reason = f"the search found no room for {n} variables with {m} couplings on {board_size}"
+        if stopped:
+            reason += " before it was stopped"
     fail(
         "E0544",
         f"no placement on `{device.name}` was found",

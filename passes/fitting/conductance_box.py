@@ -21,7 +21,7 @@ import numpy as np
 from scipy import linalg
 
 from spucc.arrays import FloatArray, IntArray
-from spucc.passes.fitting.spring_box import bounded, inverse_of, law_divergence, scale_step
+from spucc.passes.fitting.spring_box import Stop, bounded, inverse_of, law_divergence, never, scale_step
 from spucc.passes.realising.moments import inverse
 
 RESTARTS = 5
@@ -62,9 +62,15 @@ class Nearest:
 
 
 def nearest_conductances(
-    sigma: FloatArray, edges: IntArray, ranges: Ranges, d: FloatArray, iterations: int = 1000
+    sigma: FloatArray,
+    edges: IntArray,
+    ranges: Ranges,
+    d: FloatArray,
+    iterations: int = 1000,
+    stop: Stop = never,
 ) -> Nearest:
-    """The nearest network to N(0, Σ [n, n]) on couplers `edges` [m, 2], searched from the scales d [n]."""
+    """The nearest network to N(0, Σ [n, n]) on couplers `edges` [m, 2], searched from the scales d [n]
+    until `stop` says so."""
     n = d.size
     finite = ranges.ground_high[np.isfinite(ranges.ground_high)]
     top = 1e3 * np.max(finite, initial=1.0)
@@ -100,9 +106,9 @@ def nearest_conductances(
     floor, ceiling = np.concatenate([-reach, low / unit]), np.concatenate([reach, high / unit])
     for _ in range(RESTARTS):
         # A line search that met an indefinite network ends with steps too short to be an end.
-        z = bounded(objective, z, floor, ceiling, iterations)
+        z = bounded(objective, z, floor, ceiling, iterations, stop)
         before, value = value, objective(z)[0]
-        if not value < before - 1e-12 * n:
+        if stop() or not value < before - 1e-12 * n:
             break
     w = np.clip(z[n:] * unit, low, high)
     g = conductances(n, edges, w)

@@ -119,14 +119,19 @@ def _nearest(
             help="a device with a wider range or with signed couplings",
         )
     near = nearest_conductances(
-        inverse(k.toarray()), edges, ranges, d, (100, 1000, 3000)[min(context.optimize, 2)]
+        inverse(k.toarray()),
+        edges,
+        ranges,
+        d,
+        (100, 1000, 3000)[min(context.optimize, 2)],
+        context.stop.is_set,
     )
     # A proof about the cells' law is one about the variables' only where the one is read as the other.
     whole = np.unique(placed.chain).size == placed.n
     proof = (
         f"certified: none with these couplers costs less than {near.floor:.2g}" if whole else "not certified"
     )
-    if not near.divergence < HOPELESS:
+    if not near.divergence < HOPELESS and not context.stop.is_set():
         fail(
             "E0530",
             f"the conductance ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "

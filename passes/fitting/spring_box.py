@@ -13,11 +13,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg, optimize, sparse
+from scipy.linalg import lapack
 
 from spucc.arrays import FloatArray, IntArray
 from spucc.passes.fitting.lossy import Lossy
 from spucc.passes.fitting.spring_scaling import Box
 from spucc.passes.realising.moments import inverse
+
+Stop = Callable[[], bool]
+
+
+FIRST = 25
+"""Steps that are taken in any case: they gain most, and before them the network is nothing worth keeping."""
+
+
+def never() -> bool:
+    """Nobody asks for an early end."""
+    return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +51,33 @@ def nearest_in_box(
     box: Box,
     optimal: bool = False,
     scales: Sequence[FloatArray] | None = None,
+    stop: Stop = never,
 ) -> Nearest:
     """The best of local searches from several scales d: those given, or Jacobi's and one between it and the conditional.
 
-    `sign` [m] is −1 for negative couplers. Dense: O((n + m) n²) an evaluation, meant for n ≤ 300.
+    `sign` [m] is −1 for negative couplers. Dense: O((n + m) n²) an evaluation, meant for n ≤ 300. Once `stop` says so each
+    search ends where it stands.
     """
     sigma = inverse(k.toarray())
     if scales is None:
         high = np.where(np.isfinite(box.ground_high), box.ground_high, 1.0)
         root = np.sqrt(high / np.maximum(k.diagonal(), 1e-300))
         scales = (root, np.sqrt(root * np.sqrt(high * np.diagonal(sigma))))
-    found = [_local(sigma, edges, sign, box, d, 1000 if optimal else 300) for d in scales]
+    found: list[Nearest] = []
+    for d in scales:
+        if not found or not stop():
+            found.append(_local(sigma, edges, sign, box, d, 1000 if optimal else 300, stop))
     return min(found, key=lambda near: near.divergence)
 
 
 def _local(
-    sigma: FloatArray, edges: IntArray, sign: FloatArray, box: Box, d: FloatArray, iterations: int
+    sigma: FloatArray,
+    edges: IntArray,
+    sign: FloatArray,
+    box: Box,
+    d: FloatArray,
+    iterations: int,
+    stop: Stop,
 ) -> Nearest:
     n = d.size
     low = np.concatenate([box.ground_low, box.coupling_low])
@@ -63,9 +86,9 @@ def _local(
         np.isfinite(high), high, 1e3 * np.max(box.ground_high[np.isfinite(box.ground_high)], initial=1.0)
     )
     w = np.clip(np.concatenate([np.full(n, 0.3), np.full(edges.shape[0], 0.1)]) * high, low, high)
-    w = _network_step(sigma / np.outer(d, d), edges, sign, w, low, high)
+    w = _network_step(sigma / np.outer(d, d), edges, sign, w, low, high, stop)
     d = 1.0 / scale_step(matrix(n, edges, sign, w) * sigma, 1.0 / d)
-    d, w = joint_step(sigma, edges, sign, d, w, low, high, iterations)
+    d, w = joint_step(sigma, edges, sign, d, w, low, high, iterations, stop=stop)
     a = matrix(n, edges, sign, w)
     d = 1.0 / scale_step(a * sigma, 1.0 / d)
     loss = np.abs(np.diagonal(a @ (sigma / np.outer(d, d))) - 1.0)
@@ -87,7 +110,13 @@ def effective(s: FloatArray, edges: IntArray, sign: FloatArray) -> FloatArray:
 
 
 def _network_step(
-    t: FloatArray, edges: IntArray, sign: FloatArray, w: FloatArray, low: FloatArray, high: FloatArray
+    t: FloatArray,
+    edges: IntArray,
+    sign: FloatArray,
+    w: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    stop: Stop,
 ) -> FloatArray:
     """min tr(A T) − log det A over the capacitors in [low, high], by L-BFGS-B in units of each one's own
     curvature."""
@@ -101,7 +130,7 @@ def _network_step(
         s, logdet = found
         return float(wanted @ (z * unit)) - logdet, unit * (wanted - effective(s, edges, sign))
 
-    z = bounded(objective, w / unit, low / unit, high / unit, 300)
+    z = bounded(objective, w / unit, low / unit, high / unit, 300, stop)
     return np.asarray(np.clip(z * unit, low, high))
 
 
@@ -115,6 +144,7 @@ def joint_step(
     high: FloatArray,
     iterations: int,
     lossy: Lossy | None = None,
+    stop: Stop = never,
 ) -> tuple[FloatArray, FloatArray]:
     """Scales and capacitors together: min ½ tr(A Σ_D) − ½ log det A + Σ log d over log d and the capacitors in range.
 
@@ -149,6 +179,7 @@ def joint_step(
         np.concatenate([-reach, low / unit]),
         np.concatenate([reach, high / unit]),
         iterations,
+        stop,
     )
     y = z[:n] if lossy is None else z[:n] - z[:n].mean()
     return np.asarray(d / np.exp(y)), np.asarray(np.clip(z[n:] * unit, low, high))
@@ -160,14 +191,25 @@ def bounded(
     low: FloatArray,
     high: FloatArray,
     iterations: int,
+    stop: Stop = never,
 ) -> FloatArray:
     """The z in [low, high] that L-BFGS-B ends at from z; `objective` gives value and gradient."""
+
+    steps = 0
+
+    def look(_: FloatArray) -> None:
+        nonlocal steps
+        steps += 1
+        if steps >= FIRST and stop():
+            raise StopIteration
+
     result = optimize.minimize(
         objective,
         np.clip(z, low, high),
         jac=True,
         method="L-BFGS-B",
         bounds=optimize.Bounds(low, high),
+        callback=look,
         options={"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 1e-13, "gtol": 1e-9, "maxcor": 30},
     )
     return np.asarray(np.clip(result.x, low, high))
@@ -175,12 +217,13 @@ def bounded(
 
 def inverse_of(a: FloatArray) -> tuple[FloatArray, float] | None:
     """A⁻¹ and log det A; None when A is not positive definite."""
-    try:
-        factor = linalg.cholesky(a, lower=True)
-    except linalg.LinAlgError:
+    factor, fault = lapack.dpotrf(a, lower=True)
+    if fault:
         return None
-    half = linalg.solve_triangular(factor, np.eye(len(a)), lower=True)
-    return half.T @ half, 2 * float(np.log(np.diagonal(factor)).sum())
+    s, fault = lapack.dpotri(factor, lower=True)
+    if fault:
+        return None
+    return np.tril(s) + np.tril(s, -1).T, 2 * float(np.log(np.diagonal(factor)).sum())
 
 
 def scale_step(s: FloatArray, t: FloatArray) -> FloatArray:

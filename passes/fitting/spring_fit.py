@@ -105,14 +105,17 @@ def _nearest(
     from spucc.passes.fitting.range_floor import LARGEST, range_floor
     from spucc.passes.fitting.spring_box import nearest_in_box
 
-    near = nearest_in_box(k, edges, sign, box, context.optimize > 1)
+    stop = context.stop.is_set
+    near = nearest_in_box(k, edges, sign, box, context.optimize > 1, stop=stop)
     if near.divergence < EXACT:
         return near, (HOLD,)
     # A proof about the cells' law is one about the variables' only where the one is read as the other.
     whole = np.unique(placed.chain).size == placed.n and bool((placed.role == Role.PLAIN).all())
     whole = whole and not any(isinstance(back, HostLoop) for back in job.readbacks())
     proof = "not certified"
-    if whole and context.optimize > 0 and placed.n > LARGEST:
+    if stop():
+        proof = "not certified: the search was stopped"
+    elif whole and context.optimize > 0 and placed.n > LARGEST:
         proof = f"not certified: that is done up to {LARGEST} cells"
     elif whole and context.optimize > 0:
         floor = range_floor(inverse(k.toarray()), edges, sign, box)
@@ -122,7 +125,7 @@ def _nearest(
             near = min(near, other, key=lambda found: found.divergence)
             bound = min(floor.bound / placed.n, near.divergence)
             proof = f"certified: none with these couplers costs less than {bound:.2g}"
-    if not near.divergence < HOPELESS:
+    if not near.divergence < HOPELESS and not stop():
         fail(
             "E0530",
             f"the capacitor ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "

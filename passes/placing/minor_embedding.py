@@ -33,11 +33,11 @@ def find_embedding(
     tries: int = 3,
     stop: Callable[[], bool] = lambda: False,
 ) -> Chains | None:
-    """Chains for the nodes of `model` on `board`, the best of `tries` starts that succeed, or None; no new start once there
-    is one and `stop` says so."""
+    """Chains for the nodes of `model` on `board`, the best of `tries` starts that succeed, or None; no start but the
+    first once `stop` says so."""
     best: Chains | None = None
-    for _ in range(tries):
-        if best is not None and stop():
+    for start in range(tries):
+        if start > 0 and stop():
             break
         chains = _Router(model, board, usable, rng).run()
         if chains is None or not is_embedding(chains, model, board):

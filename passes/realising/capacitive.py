@@ -97,7 +97,7 @@ def capacitive(energy: Energy, device: Device, options: Realise, context: Contex
         way = placed(way, energy, device, context)
         if best is None or way.better(best, options.sd_error):
             best = way
-        if best.error <= options.sd_error and not best.chained:
+        if best.error <= options.sd_error and (not best.chained or context.stop.is_set()):
             break
     if best is None:
         raise _unrealisable(p, energy, verdict, device, options, dear)
@@ -121,7 +121,7 @@ def placed(way: Way, energy: Energy, device: Device, context: Context) -> Way:
     if (cells == 1).all() or not isinstance(way.back, Affine):
         return way
     error = 0.0 if n > forecast.LIMIT else forecast.sd_error(way.k, way.back.matrix.toarray(), device, cells)
-    if np.isfinite(error) and cells.sum() <= TRIED:
+    if np.isfinite(error) and cells.sum() <= TRIED and not context.stop.is_set():
         # The forecast errs on the safe side by a factor of a few, since rounding will be searched; what is left here stays.
         error = max(error, 5 * _tried(way, energy, device, context))
     return replace(way, error=max(way.error, error), chained=int(cells[cells > 1].sum()))
@@ -184,7 +184,7 @@ def ways(
         if way is not None:
             yield way
     if n <= 300 and options.allows("nearest") and ("nearest" in options.ways or not verdict.h_matrix):
-        yield nearest(p, mean, device, context.optimize > 1 or n <= 12)
+        yield nearest(p, mean, device, context)
 
 
 def scaled(p: sparse.csr_array, mean: FloatArray, gauge: FloatArray, device: Device, name: str) -> Way:
@@ -311,11 +311,12 @@ def split(p: sparse.csr_array, energy: Energy, device: Device, options: Realise)
     return Way(**{**vars(_way("split", found.m, back, cost, note, device)), "error": 0.0})
 
 
-def nearest(p: sparse.csr_array, mean: FloatArray, device: Device, conic: bool) -> Way:
+def nearest(p: sparse.csr_array, mean: FloatArray, device: Device, context: Context) -> Way:
     """The network nearest in KL: nothing for the host to do, at the price of the divergence that is reported."""
     from spucc.passes.realising.nearest import nearest as nearest_network
 
-    b, gauge, loss = nearest_network(p, device.spec.coupling.signed, conic)
+    conic = context.optimize > 1 or p.shape[0] <= 12
+    b, gauge, loss = nearest_network(p, device.spec.coupling.signed, conic, context.stop.is_set)
     part = sparse.csr_array(b)
     d = gauge * dominant_scaling(_lifted(comparison(part)))
     way = _way(

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from spucc.arrays import FloatArray
-from spucc.passes.fitting.spring_box import matrix, nearest_in_box
+from spucc.passes.fitting.spring_box import Stop, matrix, nearest_in_box, never
 from spucc.passes.fitting.spring_scaling import Box
 from spucc.passes.realising.moments import inverse
 from spucc.stages import edge_list
@@ -37,7 +37,9 @@ def best_gauge(p: FloatArray, sweeps: int = 20) -> FloatArray:
     return np.asarray(s * s[0])
 
 
-def nearest(p: sparse.csr_array, signed: bool, conic: bool) -> tuple[FloatArray, FloatArray, float]:
+def nearest(
+    p: sparse.csr_array, signed: bool, conic: bool, stop: Stop = never
+) -> tuple[FloatArray, FloatArray, float]:
     """B [n, n], the gauge s [n] for which S B S has no repulsive coupling (ones if `signed`), and KL per variable [nat]."""
     dense = p.toarray()
     n = dense.shape[0]
@@ -48,11 +50,11 @@ def nearest(p: sparse.csr_array, signed: bool, conic: bool) -> tuple[FloatArray,
     if not signed:
         attractive = values < 0
         edges, sign = edges[attractive], sign[attractive]
-    found = _conic(gauged, edges, sign) if conic and n <= CONIC_LIMIT else None
+    found = _conic(gauged, edges, sign) if conic and n <= CONIC_LIMIT and not stop() else None
     if found is None:
         m, top = edges.shape[0], np.full(n, 1.0)
         box = Box(np.full(n, 1e-9), top * np.inf, np.zeros(m), np.full(m, np.inf), np.zeros(n), np.zeros(m))
-        near = nearest_in_box(sparse.csr_array(gauged), edges, sign, box, optimal=True)
+        near = nearest_in_box(sparse.csr_array(gauged), edges, sign, box, optimal=True, stop=stop)
         a = matrix(n, edges, sign, np.concatenate([near.ground, near.coupling]))
         found = a / np.outer(near.scale, near.scale)
     b = found * np.outer(s, s)

@@ -134,3 +134,74 @@ def test_draws_for_an_error_hold_empirically() -> None:
         errors.append(np.sum((s - np.diag(sigma)) ** 2) / np.sum(sigma**2))
     assert np.sqrt(np.mean(errors)) == pytest.approx(eps, rel=0.1)
     assert any("draws a chain" in n for n in notes)
+
+
+def exact_pace(drift: np.ndarray, cov: np.ndarray, interval: float, keep: slice) -> tuple[float, float]:
+    """Effective draws a draw for the variance of the worst direction and of the worst cell of dz = A z dt + noise with stationary
+    covariance S: lag k has the covariance e^{Ak·interval} S, and a direction u the autocorrelation u'W_k u after whitening.
+    Σ_k (u'W_k u)² is raised by steps along its gradient from many starts."""
+    spread = cov[keep, keep]
+    white = np.linalg.inv(np.linalg.cholesky(spread))
+    step, power, lags, cells = linalg.expm(drift * interval), np.eye(len(drift)), [], np.zeros(len(spread))
+    for _ in range(4000):
+        power = power @ step
+        lag = (power @ cov)[keep, keep]
+        cells += (np.diag(lag) / np.diag(spread)) ** 2
+        lags.append(white @ (lag + lag.T) @ white.T / 2)
+        if np.abs(lags[-1]).max() < 1e-9:
+            break
+    w, worst, rng = np.array(lags), 0.0, np.random.default_rng(0)
+    for _ in range(40):
+        u = rng.normal(size=len(spread))
+        for _ in range(200):
+            u = np.einsum("k,kij,j->i", np.einsum("kij,i,j->k", w, u, u), w, u)
+            u /= np.linalg.norm(u)
+        worst = max(worst, float(np.sum(np.einsum("kij,i,j->k", w, u, u) ** 2)))
+    return 1 / (1 + 2 * worst), float((1 / (1 + 2 * cells)).min())
+
+
+def coupled(rng: np.random.Generator, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ground values, edges and couplings of four cells that are all coupled."""
+    edges = np.array([(i, j) for i in range(4) for j in range(i + 1, 4)])
+    return scale * rng.uniform(0.2, 2, 4), edges, scale * rng.uniform(0, 0.5, len(edges))
+
+
+@pytest.mark.parametrize("kind", ["equal", "lossy", "uneven"])
+@pytest.mark.parametrize("scale", [1e-9, 1e-11, 2.5e-11])
+def test_promised_draws_of_coupled_resonators(kind: str, scale: float) -> None:
+    """Under-, over- and nearly critically damped: exactly what the worst combination of cells has where parts are equal, never
+    more and at least three quarters of it elsewhere."""
+    rng = np.random.default_rng(3)
+    ground, edges, value = coupled(rng, scale)
+    uneven = kind == "uneven"
+    r = R * (rng.uniform(0.7, 1.4, 4) if uneven else np.ones(4))
+    ell = L * (rng.uniform(0.7, 1.4, 4) if uneven else np.ones(4))
+    series = {"equal": np.zeros(4), "lossy": np.full(4, 10.0), "uneven": rng.uniform(0, 20, 4)}[kind]
+    measured = Calibration(resistance=frozen(r), inductance=frozen(ell), series_resistance=frozen(series))
+    cells = replace(codes(ground), edges=frozen(edges, np.int64), coupling=frozen(value[None]))
+    plan, _ = schedule.schedule_of(cells, replace(device(), calibration=measured), 100, 1, None, 0.0)
+    i, j = edges.T
+    c = np.diag(ground + np.bincount(i, value, 4) + np.bincount(j, value, 4))
+    c[i, j] = c[j, i] = -value
+    a = system(c, r, ell, series)
+    noise = np.zeros((8, 4))
+    noise[4:] = np.linalg.inv(c) @ np.diag(np.sqrt(2 / r))
+    cov = linalg.solve_continuous_lyapunov(a, -noise @ noise.T)
+    worst, cell = exact_pace(a, cov, plan.interval, slice(4, 8))
+    assert plan.ess_per_draw <= min(worst * (1 + 1e-6), cell)
+    assert plan.ess_per_draw >= worst * (1 - 1e-5 if kind == "equal" else 0.75)
+
+
+def test_promised_draws_of_coupled_resistive_cells() -> None:
+    rng = np.random.default_rng(4)
+    ground, edges, value = coupled(rng, 1e-3)
+    i, j = edges.T
+    ground = ground + 1e-3 + np.bincount(i, value, 4) + np.bincount(j, value, 4)
+    cells = replace(
+        codes(ground, Family.RESISTIVE), edges=frozen(edges, np.int64), coupling=frozen(value[None])
+    )
+    plan, _ = schedule.schedule_of(cells, device(Family.RESISTIVE), 100, 1, None, 0.0)
+    g = np.diag(ground)
+    g[i, j] = g[j, i] = -value
+    worst, cell = exact_pace(-g / 1e-9, np.linalg.inv(g), plan.interval, slice(0, 4))
+    assert plan.ess_per_draw == pytest.approx(worst, rel=1e-4) and plan.ess_per_draw <= cell
