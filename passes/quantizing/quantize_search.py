@@ -26,7 +26,7 @@ from spucc.passes.quantizing.tiles import SparseLaw, settle
 
 _DENSE = 1500
 """Cells beyond which matrices stay sparse."""
-_THIN = 64
+_THIN = 120
 _THIN_DEGREE = 10
 """Cells beyond which that holds already where there are at most so many parameters a cell."""
 _SWEEP = 60_000
