@@ -52,8 +52,9 @@ class Board:
 
 
 def codes_of(job: Job) -> Quantized | None:
-    """The codes that a finished job holds."""
-    return job.value.codes if isinstance(job.value, Configuration) else None
+    """The codes that a job holds, once it has any."""
+    value = job.value.codes if isinstance(job.value, Configuration) else job.value
+    return value if isinstance(value, Quantized) else None
 
 
 def board_of(

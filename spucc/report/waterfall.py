@@ -77,7 +77,7 @@ def _waterfall(
     for k, (v, e) in enumerate(zip(values, entries)):
         a, b = y(before), y(v)
         x = left + k * step
-        said = "unknown" if np.isnan(v) else f"{v:.3g}"
+        said = "unknown" if np.isnan(v) else "rounding" if abs(v) <= floor else f"{v:.3g}"
         title_ = f"{e.name}: {key.replace('_', ' ')} {said} ({e.basis})"
         data: dict[str, str | int | float] = {"pass": e.name}
         if np.isnan(v):

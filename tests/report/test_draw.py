@@ -127,7 +127,7 @@ def test_the_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", programs.KINDS)
 def test_notebooks_show_programs_and_states(name: str) -> None:
     program, album = programs.kind(name)
-    for shown in (program, album.states[0][1], album.states[-1][1]):
+    for shown in (program, *(state for _, state in (*album.states[:1], *album.states[-1:]))):
         text = shown._repr_html_()
         ET.fromstring(text.replace("&nbsp;", " "))
         assert program.device.name in text
@@ -169,3 +169,12 @@ def test_parts_that_stand_alone_do_not_overlap() -> None:
 def test_small_graphs_have_distinct_places(n: int, edges: list[tuple[int, int]]) -> None:
     x = places(n, np.array(edges, dtype=np.int64).reshape(-1, 2))
     assert np.isfinite(x).all() and len(np.unique(x.round(6), axis=0)) == n
+
+
+def test_a_state_with_codes_shows_its_chip_in_a_notebook() -> None:
+    """Before the codes the model is drawn, after them the board."""
+    _, album = programs.kind("chains")
+    by_pass = {name.partition("{")[0]: state for name, state in album.states}
+    fitted, coded = by_pass["fit"]._repr_html_(), by_pass["quantize"]._repr_html_()
+    cells = len(by_pass["quantize"].jobs[0].value.cell)
+    assert coded.count('class="cell') == cells > 6 and 'class="cell' not in fitted
