@@ -18,6 +18,7 @@ from spucc.diagnostics import Diagnostic, SpuccError, did_you_mean, fail
 from spucc.grammar import csv_files, graph_files, json_files, npy_files, readers, tree
 from spucc.grammar.context import Context, Declared
 from spucc.grammar.evaluate import evaluate, located
+from spucc.grammar.memory import arrays_of
 from spucc.grammar.types import Source, checked, dimension
 from spucc.grammar.values import (
     Const,
@@ -128,22 +129,10 @@ def _find(ctx: Context, node: tree.Data) -> tuple[Value, Source, bool]:
     """The value, where it is from, and whether it is a column of a table."""
     name = node.name.id
     bound: Bound = ctx.bound
-    if name in bound.named:
-        source = Source(name, "given by name", node.name.span)
-        return converted(bound.named[name], node.type.name, source), source, False
-    for file in bound.files:
-        if name in file.names():
-            try:
-                return (
-                    _with_parts(file, name, node.type.name),
-                    Source(name, file.name, node.name.span),
-                    file.kind == "csv",
-                )
-            except SpuccError as error:
-                raise located(error, node.name.span) from None
-        graph = _npz_graph(file, name) if node.type.name == "graph" else None
-        if graph is not None:
-            return graph, Source(name, file.name, node.name.span), False
+    found = _from_outside(bound, node)
+    if found is not None:
+        ctx.memory.given(sum(a.size for a in arrays_of(found[0])))
+        return found
     if node.default is not None:
         value = evaluate(ctx, node.default)
         if isinstance(value, Random):
@@ -159,9 +148,26 @@ def _find(ctx: Context, node: tree.Data) -> tuple[Value, Source, bool]:
     )
 
 
-def _with_parts(file: DataFile, name: str, type_: str) -> Value:
-    value = file.read(name)
-    return value
+def _from_outside(bound: Bound, node: tree.Data) -> tuple[Value, Source, bool] | None:
+    """A datum given by name or in a data file."""
+    name = node.name.id
+    if name in bound.named:
+        source = Source(name, "given by name", node.name.span)
+        return converted(bound.named[name], node.type.name, source), source, False
+    for file in bound.files:
+        if name in file.names():
+            try:
+                return (
+                    file.read(name),
+                    Source(name, file.name, node.name.span),
+                    file.kind == "csv",
+                )
+            except SpuccError as error:
+                raise located(error, node.name.span) from None
+        graph = _npz_graph(file, name) if node.type.name == "graph" else None
+        if graph is not None:
+            return graph, Source(name, file.name, node.name.span), False
+    return None
 
 
 def _npz_graph(file: DataFile, name: str) -> Graph | None:

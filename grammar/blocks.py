@@ -30,7 +30,7 @@ MOST_TURNS = 20_000
 def for_(ctx: Context, node: tree.For) -> None:
     names = tuple(t.id for t in node.targets)
     gathered: tuple[list[Any], ...] = (ctx.effects, ctx.diagnostics, ctx.declared)
-    marks = [len(g) for g in gathered]
+    marks, added = [len(g) for g in gathered], ctx.memory.effects
     try:
         _loop_at_once(ctx, node, names)
     except CannotBatchError as reason:
@@ -40,6 +40,7 @@ def for_(ctx: Context, node: tree.For) -> None:
             return
         for some, mark in zip(gathered, marks):
             del some[mark:]
+        ctx.memory.effects = added
         _loop_by_turns(ctx, node, names, reason)
 
 

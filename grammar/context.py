@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +15,16 @@ from spucc.arrays import FloatArray, IntArray
 from spucc.diagnostics import Diagnostic, Label, Span, SpuccError, did_you_mean, fail
 from spucc.energy import Domain
 from spucc.grammar import tree
+from spucc.grammar.memory import COORDINATE, MOST_NUMBERS, Memory, arrays_of, arrays_of_poly, held
 from spucc.grammar.poly import Poly
 from spucc.grammar.values import Batch, Const, Poison, PoisonedError, Value, lift
 
 # Expressions evaluated, a statement counting as ten: some seconds.
 MOST_STEPS = 400_000
+# Numbers that take as long as a step.
+A_STEP = 5_000
+# Multiplications of matrix algebra that do.
+A_STEP_OF_ALGEBRA = 500_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -115,6 +121,16 @@ class Fixed:
 Effect = Added | AddedBlock | Carried | Fixed
 
 
+def arrays_of_effect(effect: Effect) -> Iterator[np.ndarray[Any, Any]]:
+    match effect:
+        case Added() | Fixed():
+            yield from arrays_of_poly(effect.poly)
+        case AddedBlock():
+            yield effect.matrix
+        case Carried():
+            yield effect.factor
+
+
 @dataclass(eq=False)
 class Context:
     """The state of one elaboration."""
@@ -142,20 +158,48 @@ class Context:
     stands_for: dict[str, str] = field(default_factory=dict)
     bound: Any = None
     sources: dict[str, str] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
     importing: list[Path] = field(default_factory=list)
     imported: set[Path] = field(default_factory=set)
 
     def step(self, node: tree.Node, count: int = 1) -> None:
         """Count the work of elaboration, so that a program cannot keep the compiler busy for minutes."""
+        if self.halted:
+            raise PoisonedError
         self.steps += count
-        if self.steps > MOST_STEPS and not self.halted:
+        most = MOST_STEPS * self.memory.allowed // MOST_NUMBERS  # more for data that are given
+        if self.steps > most:
             self.halted = True
             fail(
                 "E0228",
-                f"this program takes more than {MOST_STEPS:,} steps of elaboration; the rest is not looked at",
+                f"this program takes more than {most:,} steps of elaboration; the rest is not looked at",
                 node.span,
                 help="write what repeats with arrays, or with a `for` whose body has one shape in all turns",
             )
+
+    def multiply(self, node: tree.Node, *sizes: int) -> None:
+        """Count the work of a product or factorisation of dense matrices."""
+        self.step(node, prod(sizes) // A_STEP_OF_ALGEBRA)
+
+    def weigh(self, node: tree.Node, value: Value) -> None:
+        """Count what an expression is worth, as memory and as work."""
+        made = self.memory.make(value)
+        if made:
+            self.step(node, made // A_STEP)
+            self.check_memory(node)
+
+    def keep_effects(self, node: tree.Node, begin: int) -> None:
+        """Count what a statement has added to the energy from effect number `begin` on."""
+        for effect in self.effects[begin:]:
+            self.memory.add(held(arrays_of_effect(effect)))
+        self.check_memory(node)
+
+    def check_memory(self, node: tree.Node) -> None:
+        try:
+            self.memory.check(node.span)
+        except SpuccError:
+            self.halted = True
+            raise
 
     def lookup(self, node: tree.Name) -> Value:
         """The value of a name, as seen from inside the current loop."""
@@ -189,6 +233,7 @@ class Context:
                 help="a name is declared once; choose another",
             )
         self.scope.names[name.id] = (value, name.span)
+        self.memory.names += held(arrays_of(value))
 
     def domain_of(self, name: str) -> Domain:
         return self.domains[name]
@@ -201,18 +246,19 @@ class Context:
         self.variables.append(info)
         self.domains[name] = domain
         self.width += size
+        self.memory.names += COORDINATE * size
         return info
 
     @contextmanager
     def inside(self, batch: Batch | None, scope: Scope | None = None) -> Iterator[None]:
         """Evaluate in a loop and a block of its own."""
-        before = (self.batch, self.scope)
+        before = (self.batch, self.scope, self.memory.names)
         self.batch = batch
         self.scope = Scope(self.scope) if scope is None else scope
         try:
             yield
         finally:
-            self.batch, self.scope = before
+            self.batch, self.scope, self.memory.names = before
 
 
 BUILTIN_CONSTANTS = {"inf": float("inf"), "pi": 3.141592653589793}

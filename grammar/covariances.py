@@ -97,6 +97,7 @@ def _by_covariance(law: Law, covariance: FloatArray, key: str) -> None:
     """The law of a covariance, judged on its correlations: units do not make a matrix singular."""
     if covariance.shape[0] == 0:
         return
+    law.ctx.multiply(law.node, *covariance.shape, covariance.shape[0])
     variance = np.diagonal(covariance)
     root = np.sqrt(np.where(variance > 0, variance, 1.0))
     correlation = covariance / root[:, None] / root

@@ -28,7 +28,7 @@ from spucc.grammar.values import (
 )
 
 # Random coordinates of a program.
-MOST_COORDINATES = 50_000_000
+MOST_COORDINATES = 5_000_000
 
 
 def top_level(ctx: Context, node: tree.Node, what: str) -> None:

@@ -19,7 +19,10 @@ from spucc.grammar.values import (
 def evaluate(ctx: Context, node: tree.Expr) -> Value:
     """The value of an expression in the current scope and loop."""
     ctx.step(node)
-    return _by_node()[type(node)](ctx, node)
+    value = _by_node()[type(node)](ctx, node)
+    if type(node) is not tree.Name:
+        ctx.weigh(node, value)
+    return value
 
 
 def evaluate_all(ctx: Context, nodes: tuple[tree.Expr, ...]) -> list[Value]:

@@ -62,6 +62,7 @@ def load(ctx: Context, name: str, span: Span, read: Callable[[bytes, str], Any],
             raw = readers.contents(path)
             ctx.files_read[str(path)] = hashlib.sha256(raw).hexdigest()
             ctx.files[place] = read(raw, name)
+            ctx.memory.given(len(raw) // 2)  # a number takes two characters at least
         except SpuccError as error:
             from spucc.grammar.evaluate import located
 

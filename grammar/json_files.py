@@ -10,7 +10,7 @@ import numpy as np
 from spucc.diagnostics import fail
 from spucc.grammar.graph_files import graph_from
 from spucc.grammar.readers import decoded, is_number
-from spucc.grammar.values import LARGEST_ARRAY, Const, Text, Value
+from spucc.grammar.values import LARGEST_DATUM, Const, Text, Value
 
 
 def parse_json(raw: bytes, name: str) -> Any:
@@ -47,6 +47,6 @@ def from_json(parsed: Any, name: str) -> Value:
             array = array.astype(np.float64)
         except (ValueError, TypeError, OverflowError):
             fail("E0302", f"`{name}` holds something that is not a number")
-    if array.size > LARGEST_ARRAY:
+    if array.size > LARGEST_DATUM:
         fail("E0311", f"`{name}` holds {array.size:,} numbers")
     return Const(array)

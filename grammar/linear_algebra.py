@@ -15,9 +15,11 @@ from spucc.grammar.values import (
 
 
 def square(a: Arguments, key: str = "A") -> Const:
+    """A constant square matrix, to be factorised."""
     c = a.const(key)
     if len(c.shape) != 2 or c.shape[0] != c.shape[1]:
         fail("E0203", f"`{a.name}` takes a square matrix, found {describe(c)}", a.spans[key])
+    a.ctx.multiply(a.node, 1 if c.batch is None else c.batch.size, *c.shape, c.shape[0])
     return c
 
 

@@ -22,6 +22,7 @@ from spucc.grammar.values import (
     Random,
     Range,
     Value,
+    at_most,
     describe,
     number_of,
 )
@@ -61,12 +62,13 @@ def turns(
 
 
 def _check_turns(total: float, span: Span) -> None:
-    if total > LARGEST_LOOP:
+    most = at_most(LARGEST_LOOP)
+    if total > most:
         fail(
             "E0217",
             f"a loop of {total:,.0f} turns is too large",
             span,
-            help=f"at most {LARGEST_LOOP:,} turns",
+            help=f"at most {most:,} turns",
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from spucc.diagnostics import fail
 from spucc.grammar.readers import decoded, numbers
-from spucc.grammar.values import LARGEST_ARRAY, Const, SparseConst, Value
+from spucc.grammar.values import LARGEST_DATUM, Const, SparseConst, Value
 
 
 def mtx(raw: bytes, name: str) -> Value:
@@ -39,7 +39,7 @@ def mtx(raw: bytes, name: str) -> Value:
 
 
 def _mtx_array(words: list[str], n: int, m: int, symmetry: str, name: str) -> Value:
-    if n * m > LARGEST_ARRAY:
+    if n * m > LARGEST_DATUM:
         fail("E0311", f"`{name}` holds {n * m:,} numbers")
     strict = symmetry == "skew-symmetric"
     wanted = n * m if symmetry == "general" else n * (n + 1) // 2 - (n if strict else 0)

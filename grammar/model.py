@@ -22,6 +22,7 @@ from spucc.grammar.context import Context, Declared
 from spucc.grammar.parser import parse
 from spucc.grammar.source import read_source
 from spucc.grammar.statements import run_all
+from spucc.grammar.values import own_sizes
 
 # Nested expressions walk the Python stack; the parser bounds their depth.
 RECURSION = 20_000
@@ -130,7 +131,7 @@ def run_program(
     opened, missing = open_files([Path(f) for f in files])
     ctx.bound = Bound(dict(data or {}), opened)
     ctx.diagnostics += missing
-    with calm():
+    with calm(), own_sizes():
         run_all(ctx, parsed.statements)
     if missing:
         ctx.diagnostics = [d for d in ctx.diagnostics if d.code != "E0301"]

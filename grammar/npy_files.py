@@ -10,7 +10,7 @@ import numpy as np
 
 from spucc.diagnostics import SpuccError, fail
 from spucc.grammar.readers import MOST_BYTES
-from spucc.grammar.values import LARGEST_ARRAY, Array, number_of
+from spucc.grammar.values import LARGEST_DATUM, Array, number_of
 
 
 def npy(raw: bytes, name: str) -> Array:
@@ -36,8 +36,8 @@ def _read_npy(stream: Any, available: int, name: str) -> Array:
     if dtype.kind not in "biuf":
         fail("E0302", f"`{name}` holds {dtype}, not numbers")
     count = number_of(shape)
-    if count > LARGEST_ARRAY:
-        fail("E0311", f"`{name}` holds {count:,} numbers, at most {LARGEST_ARRAY:,} are read")
+    if count > LARGEST_DATUM:
+        fail("E0311", f"`{name}` holds {count:,} numbers, at most {LARGEST_DATUM:,} are read")
     if count * dtype.itemsize > available:
         fail("E0310", f"`{name}` is cut short: its header promises {count:,} numbers")
     data = stream.read(count * dtype.itemsize)

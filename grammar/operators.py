@@ -51,14 +51,17 @@ def chain(ctx: Context, node: tree.Binary) -> Value:
     for step in reversed(chain):
         right = collector.attempt(evaluate, ctx, step.right)
         if value is not None:
-            value = None if right is None else collector.attempt(_apply, step, value, right)
+            value = None if right is None else collector.attempt(_apply, ctx, step, value, right)
     collector.done()
     assert value is not None
     return value
 
 
-def _apply(node: tree.Binary, left: Value, right: Value) -> Value:
+def _apply(ctx: Context, node: tree.Binary, left: Value, right: Value) -> Value:
     try:
+        if node.op == "@" and isinstance(left, Const) and isinstance(right, Const):
+            turns = 1 if ctx.batch is None else ctx.batch.size
+            ctx.multiply(node, turns, *left.shape, *right.shape[1:])
         return _applied(node, left, right)
     except SpuccError as error:
         raise located(error, node.span) from None

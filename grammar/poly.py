@@ -19,7 +19,7 @@ from spucc.diagnostics import fail
 from spucc.grammar.linear import Coefficient, Linear, picked, ranges, spread, stacked
 
 # Products that a single expression may expand to.
-LARGEST_EXPANSION = 30_000_000
+LARGEST_EXPANSION = 10_000_000
 # A product of more factors than this is refused whatever its variables.
 MOST_FACTORS = 16
 

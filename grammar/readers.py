@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from spucc.diagnostics import fail
-from spucc.grammar.values import LARGEST_ARRAY, Array
+from spucc.grammar.values import LARGEST_DATUM, Array
 
-MOST_BYTES = 8 * LARGEST_ARRAY
+MOST_BYTES = 8 * LARGEST_DATUM
 MOST_TEXT = 200_000_000
 
 

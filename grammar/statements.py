@@ -31,9 +31,12 @@ MAX_ERRORS = 100
 
 def execute(ctx: Context, statement: tree.Statement) -> None:
     """Run one statement; what is wrong with it is noted and the names it would declare are poisoned."""
+    outer, effects = ctx.memory.begin(), len(ctx.effects)
     try:
         ctx.step(statement, 10)
         _by_node()[type(statement)](ctx, statement)
+        if not isinstance(statement, tree.For | tree.If | tree.Import):
+            ctx.keep_effects(statement, effects)
     except SpuccError as error:
         ctx.diagnostics += located(error, statement.span).diagnostics
         _poison(ctx, statement)
@@ -42,6 +45,8 @@ def execute(ctx: Context, statement: tree.Statement) -> None:
     except RecursionError:
         ctx.diagnostics += located(_too_deep(), statement.span).diagnostics
         _poison(ctx, statement)
+    finally:
+        ctx.memory.end(outer)
 
 
 def _too_deep() -> SpuccError:

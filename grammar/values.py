@@ -8,6 +8,9 @@ carries None. Every value that meets another in an operation has either no batch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +26,31 @@ Array = NDArray[Any]
 
 # Nothing that a program asks for may have more elements than this; the check comes before the memory is
 # taken.
-LARGEST_ARRAY = 100_000_000
-LARGEST_LOOP = 30_000_000
+LARGEST_ARRAY = 16_000_000
+LARGEST_LOOP = 8_000_000
+# … unless a file holds so many already; and no file may have more.
+LARGEST_DATUM = 100_000_000
+_given: ContextVar[int] = ContextVar("given", default=0)
+
+
+@contextmanager
+def own_sizes() -> Iterator[None]:
+    """An elaboration, whose largest datum is its own."""
+    token = _given.set(0)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def allow(numbers: int) -> None:
+    """What is computed may be as large as a datum given."""
+    _given.set(max(_given.get(), numbers))
+
+
+def at_most(limit: int) -> int:
+    """The larger of a limit and of the largest datum given."""
+    return max(limit, _given.get())
 
 
 class CannotBatchError(Exception):
@@ -198,14 +224,15 @@ def number_of(shape: tuple[int, ...]) -> int:
 def check_size(shape: tuple[int, ...], span: Span | None, batch: Batch | None = None) -> None:
     """Refuse an array that is too large before any memory is taken for it."""
     turns = 1 if batch is None else batch.size
-    if number_of(shape) * turns > LARGEST_ARRAY:
+    most = at_most(LARGEST_ARRAY)
+    if number_of(shape) * turns > most:
         size = " × ".join(f"{n:,}" for n in shape)
         times = f" in each of {turns:,} turns of the loop" if turns > 1 else ""
         fail(
             "E0217",
             f"an array of {size} elements{times} is too large",
             span,
-            help=f"at most {LARGEST_ARRAY:,} elements; a sparse matrix (`sparse`, `laplacian`) may have more",
+            help=f"at most {most:,} elements; a sparse matrix (`sparse`, `laplacian`) may have more",
         )
 
 
