@@ -56,7 +56,8 @@ def nearest_settings(
         options = above[..., None] + np.arange(-_NEAR, _NEAR)
         legal = (options >= 0) & (options <= last)
         if last < 2 * _NEAR:
-            options, legal = np.broadcast_to(np.arange(last + 1), (*centre.shape, last + 1)), np.True_
+            options = np.broadcast_to(np.arange(last + 1), (*centre.shape, last + 1))
+            legal = np.ones(options.shape, dtype=bool)
         value = row[np.clip(options, 0, last)]
         weight = cost[..., None] + (triangle[place, place] * (value - centre[..., None])) ** 2
         flat = np.where(legal, weight, np.inf).reshape(count, -1)
