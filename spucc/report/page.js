@@ -410,6 +410,7 @@ function show() {
   $$(".undrawn").forEach((e) => { e.hidden = job()?.drawn !== false; });
   const choose = $("#job"); if (choose) choose.value = S.job;
   const member = $("#member"), members = job()?.members.length ?? 0;
+  $$("[data-member]").forEach((e) => { e.hidden = +e.dataset.member !== S.member; });
   if (member) {
     member.parentNode.hidden = !members;
     if (member.length !== members + 1) member.replaceChildren(...Array.from({ length: members + 1 }, (_, k) => el("option", { value: k, textContent: `${k + 1} of ${members + 1}` })));

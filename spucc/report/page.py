@@ -253,13 +253,18 @@ def _poles(content: Content, view: JobView) -> str:
     value = view.job.value
     if not isinstance(value, Configuration):
         return '<p class="dim">No circuit yet.</p>'
-    poles = poles_of(value.codes, content.program.device_of(view.job))
-    settling = draw_settling(value.schedule, poles).svg()
-    if poles is None:
-        linear = value.codes.family in (Family.CAPACITIVE, Family.RESISTIVE)
-        why = "There are too many to compute for a page" if linear else "These cells have no linear circuit"
-        return f'<p class="dim">{why}: no poles are shown.</p>'
-    return f'<div class="two">{draw_poles(poles).svg()}{settling}</div>'
+    found = []
+    for m in range(len(view.data["members"]) + 1):
+        poles = poles_of(value.codes, content.program.device_of(view.job), m)
+        if poles is None:
+            linear = value.codes.family in (Family.CAPACITIVE, Family.RESISTIVE)
+            why = (
+                "There are too many to compute for a page" if linear else "These cells have no linear circuit"
+            )
+            return f'<p class="dim">{why}: no poles are shown.</p>'
+        drawn = draw_poles(poles).svg() + draw_settling(value.schedule, poles).svg()
+        found.append(f'<div class="two" data-member="{m}"{" hidden" if m else ""}>{drawn}</div>')
+    return "".join(found)
 
 
 def _table(facts: Sequence[Fact]) -> str:

@@ -11,8 +11,8 @@ from spucc.report.picture import GAIN, GREY, LOSS, Picture, ticks
 from spucc.stages import Quantized, Schedule
 
 
-def poles_of(codes: Quantized, device: Device) -> FloatArray | None:
-    """The poles [m, 2] (real and imaginary part, 1/s) of the first member's circuit (physics §4); None where there are none
+def poles_of(codes: Quantized, device: Device, member: int = 0) -> FloatArray | None:
+    """The poles [m, 2] (real and imaginary part, 1/s) of a member's circuit (physics §4); None where there are none
     or too many."""
     if device.family not in (Family.CAPACITIVE, Family.RESISTIVE) or codes.n == 0:
         return None
@@ -21,7 +21,7 @@ def poles_of(codes: Quantized, device: Device) -> FloatArray | None:
     from spucc.targets.linear import system
 
     try:
-        circuit = board(codes, 0, device)
+        circuit = board(codes, member, device)
         r, l = circuit.resistance, circuit.inductance
         if device.family is Family.RESISTIVE and codes.n <= 1500:
             rates = np.linalg.eigvalsh(circuit.matrix.toarray()) / circuit.capacitance

@@ -229,6 +229,9 @@ def test_every_member_of_an_ensemble_can_be_seen(opened: Opener) -> None:
         for e, code in enumerate(codes.coupling[m].tolist()):
             a, b = codes.cell[codes.edges[e]].tolist()
             assert any(t.startswith(f"coupler {a}–{b}: {code} = ") and "; x" in t for t in edges)
+        assert page.eval_on_selector_all(
+            "[data-member]:visible", "all => all.map(e => +e.dataset.member)"
+        ) == [m]
         assert page.evaluate("location.hash") == (f"#member={m + 1}" if m else "")
         page.keyboard.press("m")
     assert settings() == first

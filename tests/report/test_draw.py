@@ -15,6 +15,7 @@ from spucc import SpuccError
 from spucc.cli import cli
 from spucc.report.draw import draw
 from spucc.report.layout import places
+from spucc.report.settling import poles_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -178,3 +179,21 @@ def test_a_state_with_codes_shows_its_chip_in_a_notebook() -> None:
     fitted, coded = by_pass["fit"]._repr_html_(), by_pass["quantize"]._repr_html_()
     cells = len(by_pass["quantize"].jobs[0].value.cell)
     assert coded.count('class="cell') == cells > 6 and 'class="cell' not in fitted
+
+
+def test_poles_are_those_of_each_members_own_circuit() -> None:
+    """The poles of RLC cells add up to −tr(C⁻¹)/R, C the matrix of the member's capacitors with the strays."""
+    program, _ = programs.kind("ensemble")
+    codes, spec = program.jobs[0].value.codes, program.device.spec  # type: ignore[union-attr]
+    sums = []
+    for m in range(codes.members):
+        c = np.diag(spec.ground.decode(codes.ground[m]) + spec.strays.ground)
+        for (p, q), v in zip(codes.edges, spec.coupling.decode(codes.coupling[m]) + spec.strays.coupling):
+            c[[p, q], [p, q]] += v
+            c[p, q] -= v
+            c[q, p] -= v
+        poles = poles_of(codes, program.device, m)
+        assert poles is not None and len(poles) == 2 * codes.n and (poles[:, 0] < 0).all()
+        sums.append(poles[:, 0].sum())
+        assert sums[-1] == pytest.approx(-np.trace(np.linalg.inv(c)) / spec.circuit.resistance, rel=1e-9)
+    assert len(set(sums)) > 1, "members differ"
