@@ -1,7 +1,7 @@
 """Where a variable of a program went, and what a coupler of the device is there for: the way through every pass, in words.
 
-Nothing here computes a program anew: it reads what the passes left in it. The errors of one variable come from the exact
-moments of target and realised law, where `spucc.fidelity` can give them.
+The way is read from what the passes left in the program. The errors of one variable come from the exact moments of target and
+realised law, where `spucc.fidelity` can give them; for those after each pass `spucc.replay` runs the passes again.
 """
 
 from __future__ import annotations
