@@ -22,7 +22,7 @@ from spucc.targets.machine_code import Native
 _anneal = Native("spucc.targets.spins.product_flips", "anneal")
 
 # Products computed in one search, about two seconds' worth.
-_WORK = 4e8
+_WORK = 8e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Products:
             found.append((tuple(names), table))
         return found
 
-    def search(self, seed: int, *, chains: int | None = None, sweeps: int = 500) -> FloatArray:
+    def search(self, seed: int, *, chains: int | None = None, sweeps: int = 2000) -> FloatArray:
         """The best state [n] that annealed chains meet: flips by Metropolis's rule, geometrically from where the entry with
         the largest terms turns half the time to where the least step of one is taken once in a hundred tries, then down."""
         n, work = self.low.size, self.powers
