@@ -10,6 +10,8 @@ from scipy import linalg
 
 from spucc.arrays import frozen
 from spucc.device import Bank, Calibration, Circuit, Device, DeviceSpec, Family, TopologySpec
+from spucc.devices import load_device as device_named
+from spucc.law import program_law
 from spucc.passes import schedule
 from spucc.readback import Affine
 from spucc.stages import Domain, Quantized, plain_roles
@@ -205,3 +207,22 @@ def test_promised_draws_of_coupled_resistive_cells() -> None:
     g[i, j] = g[j, i] = -value
     worst, cell = exact_pace(-g / 1e-9, np.linalg.inv(g), plan.interval, slice(0, 4))
     assert plan.ess_per_draw == pytest.approx(worst, rel=1e-4) and plan.ess_per_draw <= cell
+
+
+@pytest.mark.parametrize("target", ["spu8", "resistive-64"])
+def test_scheduled_error_is_reached_along_trajectories(target: str) -> None:
+    """20 runs of one device's trajectory with the draws for an error ε: the mean squared error is at most ε² but for chance. It
+    is a mean of 20 sums of squares of at least three effective degrees each: twice ε² is passed once in 10⁶."""
+    import spucc
+    from spucc.driver import compile_energy, default_passes
+
+    p, eps = 2 * np.eye(4) - 0.9 * (np.eye(4, k=1) + np.eye(4, k=-1)), 0.05
+    text = default_passes(device_named(target)).replace("schedule", f"schedule{{rel-error={eps}}}")
+    program = compile_energy(spucc.gaussian(0, precision=p), target, passes=text)
+    wanted = program_law(program).covariance
+    assert wanted is not None
+    errors = []
+    for seed in range(20):
+        x = program.run(seed=seed, mode="trajectory")["x"].reshape(-1, 4)
+        errors.append(np.sum((x.T @ x / len(x) - wanted) ** 2) / np.sum(wanted**2))
+    assert eps**2 / 4 < np.mean(errors) < 2 * eps**2
