@@ -21,8 +21,8 @@ from spucc.targets.machine_code import Native
 
 _anneal = Native("spucc.targets.spins.product_flips", "anneal")
 
-# Products computed in one search, about two seconds' worth.
-_WORK = 8e8
+# Products computed in one search, about a second' worth.
+_WORK = 4e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Products:
         betas = np.geomspace(hot, max(np.log(100) / np.quantile(steps, 0.05), 10 * hot), sweeps)
         if chains is None:
             one = sweeps * float(np.diff(self.ends) @ np.diff(work.indptr))
-            chains = int(np.clip(_WORK / max(one, 1.0), 4, 64))
+            chains = int(np.clip(_WORK / max(one, 1.0), 4, 16))
         arrays = of.indptr.astype(np.int64), of.indices.astype(np.int64), self.ends, self.index
         found, least = self.high, np.inf
         for _ in range(chains):
