@@ -55,7 +55,7 @@ def _settings(value: Any) -> Facts:
         found["scale"] = scale(value.family, value.scale)
     if isinstance(value, Quantized):
         found["members"] = str(value.members)
-        found["scale"] = ", ".join(scale(value.family, s) for s in value.scale.tolist()[:4])
+        found["scale"] = ", ".join(dict.fromkeys(scale(value.family, s) for s in value.scale.tolist()[:4]))
     return found
 
 
