@@ -27,6 +27,7 @@ def _thunk(module: str, name: str) -> Callable[[], type[Pass]]:
 
 
 REGISTRY: dict[str, Callable[[], type[Pass]]] = {
+    "normalise": _thunk("normalise", "Normalise"),
     "condition": _thunk("condition", "Condition"),
     "reduce": _thunk("reduce", "Reduce"),
     "split": _thunk("split", "Split"),
@@ -38,6 +39,7 @@ REGISTRY: dict[str, Callable[[], type[Pass]]] = {
     "calibrate": _thunk("calibrate", "Calibrate"),
     "quantize": _thunk("quantize", "Quantize"),
     "lower": _thunk("lower", "Lower"),
+    "schedule": _thunk("schedule", "Schedule"),
     "encode": _thunk("spins.spin_encode", "Encode"),
     "gauge": _thunk("spins.spin_gauge", "Gauge"),
     "realise-spins": _thunk("spins.spin_realise", "RealiseSpins"),
@@ -49,10 +51,10 @@ REGISTRY: dict[str, Callable[[], type[Pass]]] = {
     "lower-sweeps": _thunk("spins.sweep_lower", "LowerSweeps"),
 }
 
-_BOARD = "condition,reduce,split,realise,place,project,embed,fit,calibrate,quantize,lower"
+_BOARD = "normalise,condition,reduce,split,realise,place,project,embed,fit,calibrate,quantize,lower,schedule"
 
 PIPELINES: dict[Family, str] = {
-    Family.IDEAL: "condition,reduce,split,realise,place,quantize,lower",
+    Family.IDEAL: "normalise,condition,reduce,split,realise,place,quantize,lower,schedule",
     Family.CAPACITIVE: _BOARD,
     Family.RESISTIVE: _BOARD,
     Family.PBIT: "condition,split,encode,gauge,realise-spins,place,embed-spins,quantize-spins,lower-sweeps",

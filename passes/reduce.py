@@ -21,6 +21,7 @@ from spucc.arrays import BoolArray, IntArray, frozen
 from spucc.diagnostics import fail
 from spucc.energy import Energy, Quadratic, QueryKind, restrict_variables
 from spucc.passes.condition import restrict_origins
+from spucc.passes.normalise import without_rounding
 from spucc.pipeline import Context, Pass
 from spucc.readback import Affine, fold
 from spucc.stages import Stage, State, Step
@@ -134,7 +135,8 @@ def eliminate(model: Energy, free: BoolArray, fill: int) -> tuple[Energy, IntArr
         Energy(
             variables=restrict_variables(model.variables, keep),
             linear=frozen(linear[keep]),
-            quadratic=Quadratic(matrix),
+            # Eliminating makes such couplings anew, where contributions cancel.
+            quadratic=without_rounding(Quadratic(matrix)),
             constant=constant,
             temperature=model.temperature,
             origins=restrict_origins(model.origins, keep),

@@ -191,7 +191,16 @@ class Fidelity(Observer):
     """Writes a ledger entry for every job after each pass that changed it."""
 
     def after(self, step: Pass, before: State, after: State) -> State:
-        entries = [entry for job in after.jobs if (entry := self._entry(step, job, after)) is not None]
+        last = {entry.job: entry for entry in before.ledger}
+        entries = []
+        for k, job in enumerate(after.jobs):
+            entry: LedgerEntry | None
+            if k < len(before.jobs) and job.name in last and _same_codes(before.jobs[k], job):
+                entry = replace(last[job.name], name=step.name)
+            else:
+                entry = self._entry(step, job, after)
+            if entry is not None:
+                entries.append(entry)
         return replace(after, ledger=(*after.ledger, *entries))
 
     def _entry(self, step: Pass, job: Job, state: State) -> LedgerEntry | None:
@@ -211,6 +220,12 @@ class Fidelity(Observer):
             figures.basis,
             figures.note,
         )
+
+
+def _same_codes(before: Job, after: Job) -> bool:
+    """Whether a pass left the codes and the way back as they were, and so the law."""
+    codes = [j.value.codes if isinstance(j.value, Configuration) else j.value for j in (before, after)]
+    return isinstance(codes[0], Quantized) and codes[0] is codes[1] and after.steps[-1].readback is None
 
 
 def _reason(job: Job) -> str:

@@ -86,7 +86,7 @@ def capacitive(energy: Energy, device: Device, options: Realise, context: Contex
     p = moments.precision(energy)
     moments.check(energy, p)
     mean = moments.mean(energy, p)
-    p = moments.couplings(energy)
+    p = moments.precision(energy)
     verdict = judge(p)
     best: Way | None = None
     dear: Way | None = None

@@ -10,25 +10,11 @@ from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.energy import Energy
 from spucc.passes.realising.comparison import positive_definite_solve
 
-ROUNDING = 16 * float(np.finfo(np.float64).eps)
-"""A coupling below this, in units of its variables' own terms, is a sum of larger ones that cancel."""
-
 
 def precision(energy: Energy) -> sparse.csr_array:
     """P = Q/T [n, n] with sorted indices and a stored diagonal."""
     p = energy.quadratic.tocsr()
     return p if energy.temperature == 1.0 else sparse.csr_array(p / energy.temperature)
-
-
-def couplings(energy: Energy) -> sparse.csr_array:
-    """The precision without the couplings that are nothing but the rounding of what they were computed from."""
-    p = precision(energy)
-    d = np.sqrt(np.abs(p.diagonal()))
-    coo = sparse.coo_array(p)
-    real = (coo.row == coo.col) | ~(np.abs(coo.data) <= ROUNDING * d[coo.row] * d[coo.col])
-    if real.all():
-        return p
-    return sparse.csr_array(sparse.coo_array((coo.data[real], (coo.row[real], coo.col[real])), shape=p.shape))
 
 
 def mean(energy: Energy, p: sparse.csr_array) -> FloatArray:

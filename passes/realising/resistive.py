@@ -36,7 +36,7 @@ def resistive(energy: Energy, device: Device, options: Realise, context: Context
     p = moments.precision(energy)
     moments.check(energy, p)
     mean = moments.mean(energy, p)
-    p = moments.couplings(energy)
+    p = moments.precision(energy)
     balanced, gauge = (True, np.ones(energy.n)) if device.spec.coupling.signed else two_colouring(p)
     # A board with too few cells is `place`'s to name.
     serves = balanced and (energy.n > live_cells(device) or could_embed(p, device))

@@ -94,7 +94,7 @@ def adjusted(pipeline: str, options: dict[str, Any]) -> str:
     if options.get("ensemble"):
         changes["quantize"] = {"ensemble": options["ensemble"]}
     if options.get("rel_error") is not None:
-        changes["lower"] = {"rel_error": options["rel_error"]}
+        changes["schedule"] = {"rel_error": options["rel_error"]}
     try:
         return ",".join(str(replace(p, **changes.get(p.name, {}))) for p in passes)
     except ValueError as error:

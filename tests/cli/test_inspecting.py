@@ -79,7 +79,7 @@ def test_the_stage_after_a_pass_is_printed_once_and_after_all_passes_each_time(m
     once = spucc("compile", model, "-t", "spu8", "--print-after", "place")
     assert once.count("spucc-ir 1 ") == 1 and "# after place\nspucc-ir 1 placed\n" in once
     every = spucc("compile", model, "-t", "spu8", "--print-after", "all")
-    assert every.count("spucc-ir 1 ") == 11
+    assert every.count("spucc-ir 1 ") == 13
 
 
 @pytest.mark.parametrize("option", ["--print-after", "--stop-after"])
@@ -117,23 +117,23 @@ def test_going_on_by_opt_gives_the_same_program_and_its_ledger(model: Path, tmp_
     stage, straight, by_opt = (tmp_path / n for n in ("s.spuc", "a.spuc", "b.spuc"))
     spucc("compile", model, "-t", "spu8", "-o", straight)
     spucc("compile", model, "-t", "spu8", "--stop-after", "embed", "-o", stage)
-    said = spucc("opt", stage, "-p", "fit,calibrate,quantize,lower", "-o", by_opt)
+    said = spucc("opt", stage, "-p", "fit,calibrate,quantize,lower,schedule", "-o", by_opt)
     assert by_opt.read_bytes() == straight.read_bytes()
-    assert [row.split()[0] for row in said.splitlines()[1:]][-2:] == ["quantize", "lower"]
+    assert [row.split()[0] for row in said.splitlines()[1:]][-2:] == ["lower", "schedule"]
 
 
 def test_what_has_units_is_not_fitted_again(model: Path, tmp_path: Path) -> None:
     stage = tmp_path / "placed.spuc"
     spucc("compile", model, "-t", "spu8", "--emit", "placed", "-o", stage)
     assert "`fit` has been here before" in refused("opt", stage, "-p", "fit,quantize,lower")
-    spucc("opt", stage, "-p", "quantize{bits=6},lower", "-o", tmp_path / "six.spuc")
-    assert read_program(tmp_path / "six.spuc").pipeline.endswith("fit,calibrate,quantize{bits=6},lower")
+    spucc("opt", stage, "-p", "quantize{bits=6},lower,schedule", "-o", tmp_path / "six.spuc")
+    assert read_program(tmp_path / "six.spuc").pipeline.endswith("fit,calibrate,quantize{bits=6},lower,schedule")
 
 
 def test_both_pipelines_of_a_pair_are_listed() -> None:
     text = spucc("passes", "-t", "grid-16x16+pbit-grid")
     assert (
-        "grid-16x16: condition" in text
+        "grid-16x16: normalise" in text
         and "pbit-grid: condition" in text
         and "quantize-spins  placed → quantized" in text
     )

@@ -153,8 +153,8 @@ def test_cells_that_only_the_read_out_needs_are_listed() -> None:
 def test_passes_that_left_a_variable_alone_share_a_line() -> None:
     text = explain_variable(compiled("var x: real ~ normal(1, 2)\n", "ideal"), "x")
     assert [row for row in text.split("\n") if "unchanged" in row] == [
-        "unchanged   by condition, reduce, split",
-        "unchanged   by place, quantize, lower",
+        "unchanged   by normalise, condition, reduce, split",
+        "unchanged   by place, quantize, lower, schedule",
     ]
     assert "sd 2 asked, 2 made (0 %); mean 1 asked, 1 made (0 sd); KL of its marginal 0 nats" in text
     assert "worst correlation" not in text, "of one variable there is none"

@@ -12,7 +12,7 @@ from spucc.arrays import frozen
 from spucc.device import Bank, Calibration, Circuit, Device, DeviceSpec, Family, TopologySpec
 from spucc.devices import load_device as device_named
 from spucc.law import program_law
-from spucc.passes import schedule
+from spucc.passes.scheduling import pace as schedule
 from spucc.readback import Affine
 from spucc.stages import Domain, Quantized, plain_roles
 from spucc.topology import build
