@@ -127,7 +127,9 @@ def test_what_has_units_is_not_fitted_again(model: Path, tmp_path: Path) -> None
     spucc("compile", model, "-t", "spu8", "--emit", "placed", "-o", stage)
     assert "`fit` has been here before" in refused("opt", stage, "-p", "fit,quantize,lower")
     spucc("opt", stage, "-p", "quantize{bits=6},lower,schedule", "-o", tmp_path / "six.spuc")
-    assert read_program(tmp_path / "six.spuc").pipeline.endswith("fit,calibrate,quantize{bits=6},lower,schedule")
+    assert read_program(tmp_path / "six.spuc").pipeline.endswith(
+        "fit,calibrate,quantize{bits=6},lower,schedule"
+    )
 
 
 def test_both_pipelines_of_a_pair_are_listed() -> None:
