@@ -20,11 +20,11 @@ from spucc.grammar.poly import Poly
 from spucc.grammar.values import Batch, Const, Poison, PoisonedError, Value, lift
 
 # Expressions evaluated, a statement counting as ten: some seconds.
-MOST_STEPS = 400_000
+MOST_STEPS = 450_000
 # Numbers that take as long as a step.
 A_STEP = 5_000
 # Multiplications of matrix algebra that do.
-A_STEP_OF_ALGEBRA = 500_000
+A_STEP_OF_ALGEBRA = 450_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)

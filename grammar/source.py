@@ -8,7 +8,7 @@ from pathlib import Path
 from spucc.diagnostics import Diagnostic, Span, SpuccError, fail
 
 # The tree of a text takes some two hundred times its size, and numbers in bulk belong in data files.
-MAX_BYTES = 2**20
+MAX_BYTES = 3 * 2**19
 
 
 def read_source(path: str | os.PathLike[str], wanted_by: Span | None = None) -> str:
@@ -58,7 +58,7 @@ def too_large(size: int, file: str) -> Diagnostic | None:
     """The error of a text above the limit."""
     if size <= MAX_BYTES:
         return None
-    title = f"the program is larger than {MAX_BYTES // 2**20} MB"
+    title = f"the program is larger than {MAX_BYTES / 2**20:g} MB"
     help = (
         'put its numbers into a data file (`data J: real[n]`, `npy("J.npy")`) and repeated lines into a `for`'
     )
