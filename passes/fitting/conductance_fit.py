@@ -7,7 +7,7 @@ widest use of the ranges is a linear program; Jacobi scaling solves it when the 
 from __future__ import annotations
 
 import numpy as np
-from scipy import optimize, sparse
+from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.circuit import assemble, strays
@@ -147,6 +147,8 @@ def _nearest(
 
 def jacobi_scale(k: sparse.csr_array, ground_top: FloatArray, coupling_top: float) -> FloatArray:
     """The largest d (in the sum of logarithms) with K_ii d_i² ≤ ground_top_i and |K_ij| d_i d_j ≤ coupling_top."""
+    from scipy import optimize
+
     diagonal = k.diagonal()
     top = np.where(np.isfinite(ground_top), ground_top, 1.0)
     d = np.sqrt(top / diagonal)

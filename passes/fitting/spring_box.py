@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, optimize, sparse
+from scipy import linalg, sparse
 from scipy.linalg import lapack
 
 from spucc.arrays import FloatArray, IntArray
@@ -194,6 +194,8 @@ def bounded(
     stop: Stop = never,
 ) -> FloatArray:
     """The z in [low, high] that L-BFGS-B ends at from z; `objective` gives value and gradient."""
+
+    from scipy import optimize
 
     steps = 0
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, sparse
+from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray
 from spucc.passes.realising.comparison import DENSE, dominant_scaling, positive_definite_solve
@@ -129,6 +129,8 @@ def balance(net: Network, box: Box, start: FloatArray, steps: int = 40) -> Float
     `start` is inside the box; the best scaling met on the way that is inside the box is returned, so the result is never
     worse than `start`.
     """
+    from scipy import optimize
+
     best = start
     best_loss = rounding_loss(net, start, box)
     if best_loss == 0.0 or net.edges.shape[0] == 0:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import networkx as nx
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
@@ -82,6 +81,8 @@ def _crossings(device: Device, vertical: IntArray, horizontal: IntArray) -> tupl
 
 def _crossing_bars(model: sparse.csr_array, device: Device) -> Iterator[Chains]:
     """Bipartite layouts first, as their chains are half as long, then cliques; each at several places."""
+    import networkx as nx
+
     n = model.shape[0]
     vertical, horizontal = _lines(device)
     on_v, on_h = _crossings(device, vertical, horizontal)

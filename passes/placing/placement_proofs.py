@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import networkx as nx
 import numpy as np
 from scipy import sparse
 
@@ -16,6 +15,8 @@ Label = Callable[[int], str]
 
 def no_placement(model: sparse.csr_array, board: sparse.csr_array, usable: IntArray, label: Label) -> str:
     """A proof that one cell a variable does not suffice, or an empty string when none is found quickly."""
+    import networkx as nx
+
     degree = np.diff(model.indptr)
     worst = int(degree.argmax()) if degree.size else 0
     most = int(np.diff(board.indptr)[usable].max(initial=0))
@@ -34,6 +35,8 @@ def no_embedding(
     model: sparse.csr_array, board: sparse.csr_array, usable: IntArray, position: FloatArray, label: Label
 ) -> str:
     """A proof that chains do not help either, or an empty string when none is found."""
+    import networkx as nx
+
     if model.nnz > board.nnz:
         return f"the model has {model.nnz // 2} couplings, the device {board.nnz // 2} working couplers"
     _, part = sparse.csgraph.connected_components(board, directed=False)

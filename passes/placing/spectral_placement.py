@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import linalg, sparse
-from scipy.optimize import linear_sum_assignment
 
 from spucc.arrays import FloatArray, IntArray
 
@@ -57,6 +56,8 @@ def _region(n: int, board: sparse.csr_array, position: FloatArray, usable: IntAr
 
 
 def _spectral_starts(w: FloatArray, position: FloatArray) -> list[IntArray]:
+    from scipy.optimize import linear_sum_assignment
+
     n, size = w.shape[0], position.shape[0]
     if n < 3:
         return [np.arange(size)]
