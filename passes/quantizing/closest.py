@@ -27,8 +27,9 @@ _STIFF = 0.01
 
 _LOPSIDED = 2.5
 """Mean over geometric mean of a reduced basis's squared heights from where other scales are tried."""
-_TRIALS, _REACHES, _CENTRES, _FEW = 24, (0.1, 0.2, 0.4, 0.8), 4, 60
-"""How many scales, how far below (in log), how many of them to decode about, and up to how many parameters."""
+_TRIALS, _SMALL, _REACHES, _CENTRES, _FEW = 24, 24, (0.1, 0.2, 0.4, 0.8), 4, 60
+"""How many scales (half as many above `_SMALL` parameters), how far below (in log), how many of them to decode about, and up to
+how many parameters."""
 
 _BEAM, _THIN_BEAM, _KEPT, _MANY = 48, 12, 8, 300
 """Partial settings that are kept where levels are uneven, up to `_FEW` parameters and beyond; whole ones that are priced; and
@@ -157,7 +158,7 @@ def _round_lattices(
     """
     basis = np.eye(book.size)
     tried = []
-    for trial in range(_TRIALS + 1):
+    for trial in range((_TRIALS if book.size <= _SMALL else _TRIALS // 2) + 1):
         reach = _REACHES[trial % len(_REACHES)] if trial else 0.0
         d = d0 * np.exp(-reach * rng.uniform(size=book.n))
         f, _ = relaxed.tangents(book, law, matrix * np.outer(d, d), d)
