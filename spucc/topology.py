@@ -6,9 +6,9 @@ function, puts the couplers in order and checks them. All of it is vectorised: a
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Topology, TopologySpec
 from spucc.diagnostics import did_you_mean, fail
+from spucc.npz import load_npz
 
 Graph = tuple[int, IntArray, FloatArray]
 """Cells, pairs [m, 2] in any order, positions [cells, 2]."""
@@ -324,12 +325,19 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an `.npz` (never pickled ones) or the lists of a `.json`. Raises E0506 when it cannot be read."""
     try:
         if path.suffix == ".npz":
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            return load_npz(path)
         content = json.loads(path.read_text(encoding="utf-8"))
         tables = content if isinstance(content, dict) else {"edges": content}
         return {name: np.asarray(value) for name, value in tables.items()}
-    except (OSError, ValueError, EOFError, RecursionError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        RecursionError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         fail(
             "E0506",
             f"cannot read `{path.name}`: {error}",

@@ -55,16 +55,18 @@ def _inspect_result(path: Path) -> None:
 
     import numpy as np
 
+    from spucc.npz import load_npz, npz_headers
+
     rows: list[list[str]] = []
     provenance: Any = {}
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as content:
-                for name in content.files:
-                    if name == "provenance":
-                        provenance = json.loads(str(content[name]))
-                    else:
-                        rows.append([name, str(content[name].shape), str(content[name].dtype)])
+            # Only the provenance is read: the draws may be larger than memory.
+            with zipfile.ZipFile(path) as archive:
+                headers = npz_headers(archive)
+            found = load_npz(path, frozenset({"provenance"}))
+            provenance = json.loads(str(found["provenance"])) if found else {}
+            rows += [[n, str(s), str(t)] for n, (s, t) in headers.items() if n != "provenance"]
         elif path.suffix == ".json":
             document = json.loads(path.read_text(encoding="utf-8"))
             provenance = document["provenance"]

@@ -38,6 +38,7 @@ _HEADER = re.compile(
 )
 _BROKEN = (
     zipfile.BadZipFile,
+    # of zipfile, for a compression or an encryption that it does not know
     NotImplementedError,
     RuntimeError,
     ValueError,
