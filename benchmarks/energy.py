@@ -275,8 +275,8 @@ def units() -> None:
 
 def rounding() -> None:
     """SK models of 8 spins at β = 2 in 4 bits, sign included."""
-    from spucc import spin_law
     from spucc.device import Bank
+    from spucc.fidelity import spin_law
     from spucc.passes.spins.spin_rounding import Law, Search
 
     i, k = np.triu_indices(8, 1)

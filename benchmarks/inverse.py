@@ -25,8 +25,8 @@ import spucc
 from spucc.device import Device
 from spucc.devices import load_device
 from spucc.driver import compile_energy
-from spucc.law import program_law
-from spucc.running import run_program
+from spucc.running.law import program_law
+from spucc.running.run import run_program
 from spucc.stages import Configuration, Program
 from spucc.targets.board_model import BoardModel, Truth, calibrated_device, draw_board, true_circuit
 from spucc.targets.law import cells

@@ -35,7 +35,7 @@ from scipy import sparse
 import spucc
 from spucc.devices import load_device
 from spucc.driver import compile_energy
-from spucc.fidelity import realised_law
+from spucc.fidelity.ledger import realised_law
 from spucc.passes.place import Place
 from spucc.passes.placing.board_graph import live_graph
 from spucc.passes.placing.certified_placement import certified

@@ -13,8 +13,8 @@ import time
 import numpy as np
 
 import spucc
-from spucc.estimates import effective_sample_size, frobenius_bound
-from spucc.law import program_law
+from spucc.running.estimates import effective_sample_size, frobenius_bound
+from spucc.running.law import program_law
 
 
 def main(draws: int) -> None:

@@ -25,10 +25,10 @@ import spucc
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy
 from spucc.energy import Energy
-from spucc.fidelity import gaussian_divergence
-from spucc.law import program_law
+from spucc.fidelity.ledger import gaussian_divergence
 from spucc.passes.realising.comparison import judge
 from spucc.readback import Affine, HostLoop
+from spucc.running.law import program_law
 from spucc.stages import Configuration, Job, Program
 
 Floats = NDArray[np.float64]

@@ -15,9 +15,9 @@ import numpy as np
 from scipy import linalg
 
 from spucc.arrays import FloatArray, frozen
-from spucc.board_law import cell_covariance, parts_of
 from spucc.circuit import network
 from spucc.device import Device, Family
+from spucc.fidelity.board_law import cell_covariance, parts_of
 from spucc.passes.fitting.compensation import compensated
 from spucc.passes.fitting.spring_box import scale_step
 from spucc.passes.project import board_pairs

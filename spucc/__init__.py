@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "compile": ("spucc.driver", "compile_program"),
-    "run": ("spucc.running", "run_program"),
+    "run": ("spucc.running.run", "run_program"),
     "load": ("spucc.ir", "read_program"),
     "load_device": ("spucc.devices", "load_device"),
     "gaussian": ("spucc.models", "gaussian"),
@@ -24,7 +24,7 @@ _HOMES = {
     "from_networkx": ("spucc.models", "from_networkx"),
     "Energy": ("spucc.energy", "Energy"),
     "Program": ("spucc.stages", "Program"),
-    "Result": ("spucc.results", "Result"),
+    "Result": ("spucc.running.results", "Result"),
     "Device": ("spucc.device", "Device"),
     "SpuccError": ("spucc.diagnostics", "SpuccError"),
     "oracle": ("spucc.oracle", ""),
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from spucc.models import from_networkx as from_networkx
     from spucc.models import gaussian as gaussian
     from spucc.models import ising as ising
-    from spucc.results import Result as Result
-    from spucc.running import run_program as run  # noqa: F401
+    from spucc.running.results import Result as Result
+    from spucc.running.run import run_program as run  # noqa: F401
     from spucc.stages import Program as Program
 
 __all__ = sorted(_HOMES)

@@ -173,7 +173,7 @@ def start(energy: Energy, device: Device, provenance: Provenance | None = None) 
     energy = with_queries(energy)
     check_queries(energy)
     if energy.domains[0].size and (energy.domains[1].size or energy.domains[2].size):
-        from spucc.mixed import refuse_mixed
+        from spucc.running.mixed import refuse_mixed
 
         refuse_mixed(energy, device)
     if not energy.queries:
@@ -205,7 +205,7 @@ def compile_energy(
 
     device = load_device(target) if isinstance(target, str) else target
     if device.partner is not None:
-        from spucc.mixed import compile_mixed
+        from spucc.running.mixed import compile_mixed
 
         return compile_mixed(
             energy,
@@ -229,7 +229,7 @@ def compile_energy(
 
 def run_pipeline(state: State, pipeline: str, context: Context, observers: Sequence[Observer] = ()) -> State:
     """Run a pipeline given as text on a state, with the fidelity ledger kept."""
-    from spucc.fidelity import Fidelity
+    from spucc.fidelity.ledger import Fidelity
     from spucc.passes import registry
 
     return run_passes(state, parse_passes(pipeline, registry()), context, (Fidelity(), *observers))

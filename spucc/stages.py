@@ -22,7 +22,7 @@ from spucc.energy import Domain, Energy
 from spucc.readback import Affine, ReadBack, fold
 
 if TYPE_CHECKING:
-    from spucc.results import Result
+    from spucc.running.results import Result
 
 
 class Stage(StrEnum):
@@ -167,7 +167,7 @@ class Schedule:
     host_operations: float = 0.0
     """Multiplications that the host does for one draw."""
     loads_per_draw: float = 0.0
-    """Configurations that the device is loaded with for one draw (`spucc.turns`); 0: one load for all of them."""
+    """Configurations that the device is loaded with for one draw (`spucc.running.turns`); 0: one load for all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,8 +278,8 @@ class Program:
         return self.device.of(value.codes.family) if isinstance(value, Configuration) else self.device
 
     def run(self, **options: Any) -> Result:
-        """Run on a backend and answer the queries: `spucc.running.run_program`."""
-        from spucc.running import run_program
+        """Run on a backend and answer the queries: `spucc.running.run.run_program`."""
+        from spucc.running.run import run_program
 
         return run_program(self, **options)
 

@@ -20,8 +20,8 @@ from spucc.backend import Backend, Mode, Progress, Request, members_of, silent
 from spucc.conformance import Check, Report, check_draws, effective
 from spucc.device import Device
 from spucc.diagnostics import fail
-from spucc.law import DENSE_LIMIT
 from spucc.readback import HostLoop
+from spucc.running.law import DENSE_LIMIT
 from spucc.stages import Configuration, Job, LedgerEntry, Program
 
 # Of more coordinates an even selection of so many is tested.
@@ -58,7 +58,7 @@ class Verification:
 
     def table(self) -> str:
         """A row for each test: what was measured, what was allowed, and the verdict."""
-        from spucc.results import columns
+        from spucc.running.results import columns
 
         rows = []
         for s in self.sections:
@@ -117,7 +117,7 @@ def verify_program(
             f"{samples} draws in {chains} chains are too few to test",
             help="take 2 chains and 100 draws each, or more",
         )
-    from spucc.mixed import engine_of
+    from spucc.running.mixed import engine_of
 
     engine = engine_of(backend, program.device)
     if getattr(engine, "trajectories", False):

@@ -23,8 +23,8 @@ from spucc.backend import Chunk, Mode, Normals, Progress, Request, Streams, memb
 from spucc.device import Device
 from spucc.diagnostics import fail
 from spucc.energy import Domain
+from spucc.fidelity.spin_law import Sampler
 from spucc.readback import HostLoop
-from spucc.spin_law import Sampler
 from spucc.stages import Configuration, Job, Quantized, edge_list
 from spucc.targets.spins.chains import Chains
 from spucc.targets.spins.model import SpinModel, spin_model

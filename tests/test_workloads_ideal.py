@@ -1,5 +1,5 @@
 """Every Gaussian workload of the folder named by SPUCC_WORKLOADS, compiled for `ideal`, agrees with its stored oracle to 1e-8:
-the law is computed from the configured program (`spucc.law`), by code that the passes do not share."""
+the law is computed from the configured program (`spucc.running.law`), by code that the passes do not share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from spucc.driver import compile_energy
 from spucc.energy import Energy
 from spucc.grammar import elaborate
-from spucc.law import program_law
+from spucc.running.law import program_law
 
 FOLDER = os.environ.get("SPUCC_WORKLOADS", "")
 pytestmark = [pytest.mark.workloads, pytest.mark.skipif(not FOLDER, reason="SPUCC_WORKLOADS is not set")]

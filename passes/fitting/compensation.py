@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spucc.arrays import FloatArray, IntArray, frozen
-from spucc.board_law import Parts
 from spucc.device import Device
+from spucc.fidelity.board_law import Parts
 from spucc.passes.fitting.lossy import lossy_near
 from spucc.passes.fitting.spring_box import effective, joint_step, law_divergence, matrix
 from spucc.passes.fitting.spring_fit import bench_of

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg
 
 from spucc.arrays import FloatArray
-from spucc.board_law import LYAPUNOV, Parts, lossy_precision, voltage_covariance
+from spucc.fidelity.board_law import LYAPUNOV, Parts, lossy_precision, voltage_covariance
 from spucc.passes.realising.moments import inverse
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from spucc.arrays import FloatArray, IntArray
-from spucc.quartic_law import Points
+from spucc.fidelity.quartic_law import Points
 
 MOST = 1500
 """Values that are chosen together; of more the nearest codes are kept."""

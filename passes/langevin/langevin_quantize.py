@@ -11,7 +11,7 @@ from spucc.arrays import FloatArray, frozen
 from spucc.device import Device
 from spucc.diagnostics import fail
 from spucc.energy import Domain
-from spucc.langevin_fidelity import target_points
+from spucc.fidelity.langevin import target_points
 from spucc.passes.langevin.code_descent import MOST, descend, features, fisher
 from spucc.passes.langevin.langevin_fit import Kind, banks
 from spucc.passes.spins.spin_rounding import nearest

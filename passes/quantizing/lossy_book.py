@@ -15,9 +15,9 @@ import numpy as np
 from scipy import linalg, sparse
 
 from spucc.arrays import FloatArray
-from spucc.board_law import cell_covariance, parts_of
 from spucc.device import Device
 from spucc.diagnostics import fail
+from spucc.fidelity.board_law import cell_covariance, parts_of
 from spucc.passes.fitting.lossy import Lossy, lossy_near
 from spucc.passes.quantizing.closest import Candidate
 from spucc.passes.quantizing.codebook import Codebook

@@ -17,7 +17,7 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Device
 from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.energy import Domain, Energy
-from spucc.fidelity import gaussian_divergence, realised_law
+from spucc.fidelity.ledger import gaussian_divergence, realised_law
 from spucc.oracle import gaussian
 from spucc.passes.place import Place, chain_lengths
 from spucc.passes.realise import Realise

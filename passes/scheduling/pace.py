@@ -19,7 +19,7 @@ from spucc.arrays import FloatArray
 from spucc.circuit import network
 from spucc.device import Device, Family
 from spucc.diagnostics import fail
-from spucc.fidelity import decode
+from spucc.fidelity.ledger import decode
 from spucc.readback import Affine, ReadBack
 from spucc.stages import Quantized, Schedule
 
@@ -192,7 +192,7 @@ def _participation(codes: Quantized, device: Device, back: Sequence[ReadBack]) -
     """r = tr(Σ)²/tr(Σ²) of the user's variables, or its bound, the number of cells."""
     if codes.n > _DENSE or not back or not all(isinstance(b, Affine) for b in back):
         return float(codes.n)
-    from spucc.fidelity import member_law
+    from spucc.fidelity.ledger import member_law
 
     try:
         mean, cov = member_law(codes, 0, device)

@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from spucc import spin_law
 from spucc.arrays import FloatArray, IntArray
-from spucc.spin_sampling import SWEEPS, chains_for, gibbs
+from spucc.fidelity import spin_law
+from spucc.fidelity.spin_sampling import SWEEPS, chains_for, gibbs
 
 _TABLE = 2**18
 

@@ -11,10 +11,10 @@ from scipy import sparse
 from spucc.arrays import BoolArray, FloatArray, IntArray, frozen
 from spucc.device import Device
 from spucc.energy import Domain, Energy, Observed, Quadratic, Variable
+from spucc.fidelity.spin_law import InSpins
 from spucc.passes.spins.spin_terms import Terms
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
-from spucc.spin_law import InSpins
 from spucc.stages import Job, Stage
 
 AUXILIARY = "auxiliary"

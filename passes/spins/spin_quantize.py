@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from spucc import spin_law
 from spucc.arrays import FloatArray, frozen
 from spucc.device import Bank, Device
 from spucc.energy import Domain
+from spucc.fidelity import spin_law
 from spucc.passes.spins.spin_chains import draws_of
 from spucc.passes.spins.spin_ground import LIMIT, keep_ground
 from spucc.passes.spins.spin_rounding import Law, Rounded, Search, nearest

@@ -29,7 +29,7 @@ from spucc.driver import (
 )
 from spucc.pipeline import Context, Observer, Pass, parse_passes
 from spucc.progress import Progress
-from spucc.results import columns, write_whole
+from spucc.running.results import columns, write_whole
 from spucc.stages import Program, Stage, State
 
 PRINTED = 1000
@@ -166,7 +166,7 @@ def pair_program(program: str, **options: Any) -> Program | None:
     """The program for a target `reals+spins`, a pair of devices; None for a single device. A usage error for options that speak
     of one pipeline."""
     from spucc.devices import load_device
-    from spucc.mixed import compile_mixed
+    from spucc.running.mixed import compile_mixed
 
     if "+" not in options["target"] or options.get("start_from"):
         return None
@@ -264,7 +264,7 @@ def compile_command(program: str, **options: Any) -> None:
     if not quiet:
         click.echo(ledger_table(state, timer))
         if state.stage is Stage.PROGRAM:
-            from spucc.energy_ledger import energy_ledger, energy_line
+            from spucc.running.energy_ledger import energy_ledger, energy_line
 
             click.echo(energy_line(energy_ledger(program_of(state, pipeline))))
     if options["time_passes"]:
@@ -300,7 +300,7 @@ def compile_command(program: str, **options: Any) -> None:
 
 def _put_pair(program: Program, options: dict[str, Any]) -> None:
     """Print the ledger of a program for two devices; write what was asked for."""
-    from spucc.energy_ledger import energy_ledger, energy_line
+    from spucc.running.energy_ledger import energy_ledger, energy_line
 
     click.echo(ledger_table(program))
     click.echo(energy_line(energy_ledger(program)))

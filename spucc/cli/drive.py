@@ -37,7 +37,7 @@ def drive(
     from spucc.cli.report import sources
     from spucc.devices import load_device
     from spucc.driver import elaborated
-    from spucc.driving import driven
+    from spucc.running.driving import driven
 
     values, files = split_data(data)
     one, two = (

@@ -16,7 +16,7 @@ def explain(what: str, variable: str | None, coupler: str | None) -> None:
     if re.fullmatch(r"[EW]\d{4}", what):
         click.echo(page(what), nl=False)
         return
-    from spucc.explain import explain_coupler, explain_variable
+    from spucc.explaining.variable import explain_coupler, explain_variable
     from spucc.ir import read_program
 
     if not what.endswith(".spuc"):

@@ -11,7 +11,7 @@ import click
 from spucc.cli.compiling import PRINTED
 from spucc.cli.ledger import ledger_table
 from spucc.diagnostics import fail
-from spucc.results import columns
+from spucc.running.results import columns
 
 
 def inspect_command(file: str, whole: bool) -> None:
@@ -43,7 +43,7 @@ def inspect_command(file: str, whole: bool) -> None:
     if state.stage is not Stage.PROGRAM:
         click.echo(ledger_table(state))
         return
-    from spucc.energy_ledger import energy_ledger, energy_table
+    from spucc.running.energy_ledger import energy_ledger, energy_table
 
     finished = read_program(file)
     click.echo(ledger_table(finished))

@@ -10,7 +10,7 @@ import numpy as np
 from spucc.driver import Timer
 from spucc.ir.facts import ROUNDING
 from spucc.pipeline import Context
-from spucc.results import columns
+from spucc.running.results import columns
 from spucc.stages import Configuration, Couplings, Job, LedgerEntry, Placed, Program, Quantized, State, Step
 
 _MOST_JOBS = 20
@@ -109,7 +109,7 @@ USUAL_TOLERANCE = 0.02
 
 def yield_table(state: State, boards: int, tolerance: float | None, seed: int) -> str:
     """For every job: how many of `boards` drawn boards serve, and how far off they are."""
-    from spucc.tolerance import tolerance_analysis
+    from spucc.fidelity.tolerance import tolerance_analysis
 
     limit = USUAL_TOLERANCE if tolerance is None else tolerance
     rows = []

@@ -23,7 +23,7 @@ import click
 )
 def plot(result: Path, output: Path | None, query: str | None, program: str | None, rows: int) -> None:
     """Draw traces, marginals, autocorrelation and correlation errors of the draws in RESULT (.nc)."""
-    from spucc.plots import plot as draw
+    from spucc.running.plots import plot as draw
 
     compiled = None
     if program is not None:

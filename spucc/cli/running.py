@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from spucc.accuracy import run_until
 from spucc.cli.compiling import compile_to_state, pair_program
 from spucc.driver import check_tolerance, program_of
 from spucc.progress import Progress
-from spucc.running import run_program
+from spucc.running.accuracy import run_until
+from spucc.running.run import run_program
 from spucc.stages import Program
 
 
@@ -122,12 +122,12 @@ def statement(program: Program, provenance: Any) -> str:
 def law_command(program: str, output: str | None) -> None:
     """Mean and covariance of every variable of a compiled program, from the codes alone."""
     from spucc.ir import read_program
-    from spucc.law import law_arrays, law_table, ledger_check
+    from spucc.running.law import law_arrays, law_table, ledger_check
 
     compiled = read_program(program)
     arrays = law_arrays(compiled)
     if output is not None:
-        from spucc.law import save_law
+        from spucc.running.law import save_law
 
         save_law(arrays, Path(output))
     click.echo(law_table(compiled, arrays))

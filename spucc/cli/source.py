@@ -63,7 +63,7 @@ def fmt(programs: tuple[str, ...], only_check: bool) -> None:
     from spucc.cli.report import sources
     from spucc.grammar.format import format_text
     from spucc.grammar.source import read_source
-    from spucc.results import write_whole
+    from spucc.running.results import write_whole
 
     would = 0
     for name in programs:

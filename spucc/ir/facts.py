@@ -10,7 +10,7 @@ import numpy as np
 
 from spucc.device import Bank, Device, Family
 from spucc.energy import Domain, Energy
-from spucc.fidelity import decode
+from spucc.fidelity.ledger import decode
 from spucc.ir.show import bits, names_of, si
 from spucc.readback import Affine, HostLoop, ReadBack
 from spucc.stages import Configuration, Couplings, JobValue, Placed, Quantized, edge_list

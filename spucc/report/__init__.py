@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spucc.report.album import Album
 from spucc.report.page import report_html
-from spucc.results import write_whole
+from spucc.running.results import write_whole
 from spucc.stages import Program
 
 __all__ = ["Album", "report_html", "write_report"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.device import Device, Family
-from spucc.fidelity import decode
+from spucc.fidelity.ledger import decode
 from spucc.ir.facts import settings_of
 from spucc.ir.show import names_of
 from spucc.report.board_places import fitted, folded, free_places

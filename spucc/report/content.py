@@ -10,10 +10,10 @@ import numpy as np
 
 from spucc.arrays import FloatArray
 from spucc.energy import Energy
+from spucc.explaining.replay import replayed
+from spucc.fidelity.moments import DENSE, Moments, moments_of, target_moments
 from spucc.ir.facts import describe
 from spucc.ir.show import cell_names
-from spucc.moments import DENSE, Moments, moments_of, target_moments
-from spucc.replay import replayed
 from spucc.report.album import Album
 from spucc.report.chip import Board, board_of
 from spucc.report.matrices import Shelf, cells_matrix, errors, names_of_blocks

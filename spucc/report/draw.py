@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from spucc.diagnostics import did_you_mean, fail
-from spucc.moments import moments_of, target_moments
+from spucc.fidelity.moments import moments_of, target_moments
 from spucc.report.chip import board_of, codes_of, draw_chip
 from spucc.report.graph import couplings, draw_model
 from spucc.report.picture import Picture
-from spucc.results import write_whole
+from spucc.running.results import write_whole
 from spucc.stages import Job, Program
 
 ENDINGS = (".svg", ".png", ".dot", ".graphml")

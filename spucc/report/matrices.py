@@ -13,7 +13,7 @@ from spucc.arrays import FloatArray
 from spucc.circuit import assemble
 from spucc.device import Device
 from spucc.energy import Energy
-from spucc.fidelity import decode, placed_matrix
+from spucc.fidelity.ledger import decode, placed_matrix
 from spucc.stages import Configuration, Couplings, Job, Placed, Quantized
 
 SIDE = 160

@@ -10,7 +10,7 @@ from spucc.ir.facts import figure
 from spucc.report.chip import board_of, draw_chip
 from spucc.report.graph import draw_model
 from spucc.report.words import headline
-from spucc.results import Result
+from spucc.running.results import Result
 from spucc.stages import Job, LedgerEntry, Program, State
 
 # Notebooks may be dark: what is drawn for a white page brings its page along.

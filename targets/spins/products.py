@@ -15,7 +15,7 @@ from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray
 from spucc.energy import Energy
-from spucc.spin_law import Factor
+from spucc.fidelity.spin_law import Factor
 from spucc.stages import edge_list
 from spucc.targets.machine_code import Native
 
@@ -81,7 +81,7 @@ class Products:
         return float(np.minimum(c, np.where(odd, -c, np.where(bit, 0.0, c))).sum())
 
     def factors(self, temperature: float) -> list[Factor]:
-        """−c Π x / T of each term over the states of its entries, for `spucc.spin_law.eliminate`."""
+        """−c Π x / T of each term over the states of its entries, for `spucc.fidelity.spin_law.eliminate`."""
         p, found = self.powers, []
         for t, c in enumerate(self.coefficient.tolist()):
             names = p.indices[p.indptr[t] : p.indptr[t + 1]].tolist()

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from spucc import spin_law
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 from spucc.energy import Energy
+from spucc.fidelity import spin_law
 from spucc.stages import edge_list
 from spucc.targets.spins.annealing import anneal
 from spucc.targets.spins.free_energy import annealed_log_z

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import spucc
 from spucc.cli import cli
 from spucc.diagnostics import SpuccError
-from spucc.plots import autocorrelation, exact_moments, plot, read_draws
+from spucc.running.plots import autocorrelation, exact_moments, plot, read_draws
 
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
 
@@ -47,7 +47,7 @@ def test_exact_moments_are_those_of_the_model(program: spucc.Program) -> None:
 def test_stopped_run_is_drawn_as_far_as_it_got(
     program: spucc.Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spucc.running._STREAM_MEMORY", 1 << 14)
+    monkeypatch.setattr("spucc.running.run._STREAM_MEMORY", 1 << 14)
     program.run(samples=4000, chains=2, stream=tmp_path / "a.nc", stopped=lambda: True)
     draws = read_draws(tmp_path / "a.nc")
     assert 2 <= draws.values.shape[1] < 2000 and np.isfinite(draws.values).all()

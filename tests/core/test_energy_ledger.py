@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spucc.driver import compile_program
-from spucc.energy_ledger import MULTIPLY_ADD, EnergyLedger, energy_ledger, energy_line, energy_table
+from spucc.running.energy_ledger import MULTIPLY_ADD, EnergyLedger, energy_ledger, energy_line, energy_table
 
 CHAIN = "var x: real[4]\nx[0] ~ normal(0, 1)\nx[1:] ~ normal(0.6 * x[:-1], 1)"
 ISING = "var s: spin[5]\nenergy -0.5 * sum(s[1:] * s[:-1])"

@@ -11,8 +11,8 @@ from spucc.cli.compiling import compile_to_state
 from spucc.devices import load_device
 from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.driver import FAR_SD, compile_program, default_passes, warn_of_error
-from spucc.law import program_law
 from spucc.pipeline import Context
+from spucc.running.law import program_law
 from spucc.stages import LedgerEntry
 
 TEXT = """

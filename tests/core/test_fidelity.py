@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spucc.fidelity import gaussian_divergence
+from spucc.fidelity.ledger import gaussian_divergence
 
 
 @pytest.mark.parametrize("seed", range(5))

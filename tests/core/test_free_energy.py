@@ -12,8 +12,8 @@ from scipy import io, sparse
 
 import spucc
 from spucc.energy import Energy
-from spucc.free_energy import logdet, path
 from spucc.oracle import gaussian
+from spucc.running.free_energy import logdet, path
 
 
 def spd(n: int, seed: int, condition: float) -> np.ndarray:

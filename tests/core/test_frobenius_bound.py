@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spucc.estimates import frobenius_bound
+from spucc.running.estimates import frobenius_bound
 
 
 @pytest.mark.parametrize("n", [1, 3, 8])

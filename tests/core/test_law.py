@@ -13,7 +13,15 @@ from scipy import sparse
 import spucc
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy
-from spucc.law import DENSE_LIMIT, agreement, law_arrays, law_table, ledger_check, program_law, save_law
+from spucc.running.law import (
+    DENSE_LIMIT,
+    agreement,
+    law_arrays,
+    law_table,
+    ledger_check,
+    program_law,
+    save_law,
+)
 
 _spec = importlib.util.spec_from_file_location("program_zoo", Path(__file__).with_name("program_zoo.py"))
 assert _spec is not None and _spec.loader is not None

@@ -12,7 +12,7 @@ import pytest
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_program, elaborated
 from spucc.ir import identical, read_program
-from spucc.mixed import separate
+from spucc.running.mixed import separate
 
 TEXT = """
 var x: real[3]

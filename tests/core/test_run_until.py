@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 import spucc
-from spucc.accuracy import relative_error, run_until
 from spucc.cli import cli
 from spucc.diagnostics import SpuccError
+from spucc.running.accuracy import relative_error, run_until
 
 MODEL = "var x: real[4] ~ normal(0, 1)\nvar y: real ~ normal(sum(x), 1)\n"
 

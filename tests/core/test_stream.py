@@ -17,16 +17,17 @@ import pytest
 from click.testing import CliRunner
 
 import spucc
-from spucc import draws_file, running
 from spucc.backend import Chunk, Progress, Request, silent
 from spucc.cli import cli
 from spucc.device import Device
 from spucc.diagnostics import SpuccError
 from spucc.energy import Domain, Query, QueryKind, identity_form, layout
-from spucc.estimates import Estimate
+from spucc.running import draws_file
+from spucc.running import run as running
+from spucc.running.estimates import Estimate
+from spucc.running.taker import Plan
+from spucc.running.tape import Tape
 from spucc.stages import Job, Program
-from spucc.taker import Plan
-from spucc.tape import Tape
 from spucc.targets.exact import Exact
 
 _spec = importlib.util.spec_from_file_location("program_zoo", Path(__file__).with_name("program_zoo.py"))
@@ -108,7 +109,7 @@ def test_jobs_whose_chunks_differ_in_length_go_on_from_their_states(
     """x[2] stands alone and comes in longer chunks than the others. After 0 chunks there is a file of no draws; the jobs of the
     later ones are stopped one by one. Sums are carried, for nothing but `d` is kept."""
     monkeypatch.setattr(running, "_STREAM_MEMORY", 1 << 15)
-    monkeypatch.setattr("spucc.estimates._COMFORT", 100)
+    monkeypatch.setattr("spucc.running.estimates._COMFORT", 100)
     (tmp_path / "m.spu").write_text(UNEQUAL)
     program = spucc.compile(tmp_path / "m.spu", target="spu8")
     assert len({job.target.n for job in program.jobs}) > 1
@@ -147,7 +148,7 @@ def test_file_holds_what_the_run_in_memory_gives(program: Program, tmp_path: Pat
 
 def test_sums_are_taken_up(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where draws are too many to keep, sums are carried on: the same bytes too."""
-    monkeypatch.setattr("spucc.estimates._COMFORT", 100)
+    monkeypatch.setattr("spucc.running.estimates._COMFORT", 100)
     options = {"samples": 4000, "chains": 2, "seed": 1}
     program.run(stream=tmp_path / "a.nc", **options)
     with pytest.raises(RuntimeError):
@@ -159,7 +160,7 @@ def test_sums_are_taken_up(program: Program, tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("shift", [0.0, 1e8])
 def test_moments_of_a_mean_far_from_zero(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mean of 1e8 standard deviations, in chunks, stopped and taken up: the moments of numpy, which holds all draws."""
-    monkeypatch.setattr("spucc.estimates._COMFORT", 0)
+    monkeypatch.setattr("spucc.running.estimates._COMFORT", 0)
     x = (
         np.random.default_rng(7).normal(size=(2, 3000, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 2.0]])
         + shift
@@ -225,7 +226,7 @@ def test_kill_nine_leaves_a_file_that_can_be_read(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import os, signal
-        from spucc import running
+        from spucc.running import run as running
         from spucc.ir import read_program
         from spucc.targets.exact import Exact
         running._STREAM_MEMORY = {Memory}

@@ -16,11 +16,11 @@ from scipy import integrate
 
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_program
-from spucc.energy_ledger import energy_ledger
 from spucc.ir import identical, read_program
-from spucc.running import run_program
+from spucc.running.energy_ledger import energy_ledger
+from spucc.running.run import run_program
+from spucc.running.turns import takes_turns
 from spucc.stages import Program
-from spucc.turns import takes_turns
 
 X = np.array([[1.0, 0.2, -0.3], [0.1, 0.9, 0.4], [-0.5, 0.3, 1.1], [0.7, -0.8, 0.2]])
 Y = np.array([0.8, 0.3, -0.4, 0.6])

@@ -212,7 +212,7 @@ def test_a_program_runs_on_any_dimod_sampler() -> None:
     samplers = pytest.importorskip("dwave.samplers")
     from spucc.driver import compile_energy
     from spucc.oracle import enumerate_spins
-    from spucc.running import run_program
+    from spucc.running.run import run_program
     from spucc.targets.dimod_sampler import SamplerBackend
 
     rng = np.random.default_rng(2)

@@ -10,7 +10,7 @@ import pytest
 
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_program
-from spucc.explain import explain_coupler, explain_variable
+from spucc.explaining.variable import explain_coupler, explain_variable
 from spucc.stages import Program
 
 from . import build

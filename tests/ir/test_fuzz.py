@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spucc.diagnostics import SpuccError
-from spucc.explain import explain_coupler, explain_variable
+from spucc.explaining.variable import explain_coupler, explain_variable
 from spucc.ir import identical, pack_program, pack_state, print_program, print_state, read_any
 from spucc.ir.diff import diff_programs, diff_states
 from spucc.stages import Program, Stage, State

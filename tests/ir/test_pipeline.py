@@ -8,7 +8,7 @@ import pytest
 
 from spucc.devices import load_device
 from spucc.driver import default_passes, program_of, run_pipeline, start
-from spucc.explain import explain_coupler, explain_variable
+from spucc.explaining.variable import explain_coupler, explain_variable
 from spucc.grammar import load
 from spucc.ir import identical, pack_program, pack_state, print_state, read_program, read_state
 from spucc.ir.diff import diff_states

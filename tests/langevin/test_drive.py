@@ -13,8 +13,8 @@ from spucc.cli import cli
 from spucc.devices import load_device
 from spucc.diagnostics import SpuccError
 from spucc.driver import elaborated
-from spucc.driving import driven
-from spucc.results import Result
+from spucc.running.driving import driven
+from spucc.running.results import Result
 
 ONE = "var x: real[2] ~ double_well(1, 1)\n"
 TWO = "var x: real[2] ~ double_well(-1, 1)\nenergy -0.5 * x[0] * x[1] + 0.6 * x[0]\n"

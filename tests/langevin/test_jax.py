@@ -11,7 +11,7 @@ from scipy import integrate, sparse
 from spucc.arrays import frozen
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_program
-from spucc.running import run_program
+from spucc.running.run import run_program
 from spucc.targets.langevin.potential import Potential
 from spucc.targets.langevin.step_choice import stationary_moments
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, sparse
 
 from spucc.driver import compile_program
-from spucc.quartic_law import points
+from spucc.fidelity.quartic_law import points
 from spucc.stages import Configuration, Program
 
 PASSES = "condition,split,realise-langevin,place,fit-langevin,quantize-langevin{},lower-sweeps"

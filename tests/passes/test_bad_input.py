@@ -24,9 +24,9 @@ from spucc.devices import load_device
 from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.driver import compile_energy
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.law import program_law
 from spucc.pipeline import Context
 from spucc.readback import HostLoop
+from spucc.running.law import program_law
 from spucc.stages import Configuration, Program
 from spucc.targets.exact import Exact
 

@@ -11,9 +11,7 @@ import pytest
 from scipy import linalg, sparse
 
 import spucc
-from spucc import board_law, tolerance
 from spucc.arrays import frozen
-from spucc.board_law import Parts
 from spucc.circuit import network
 from spucc.device import (
     Adc,
@@ -31,13 +29,15 @@ from spucc.devices import calibrated, load_device
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy, default_passes
 from spucc.energy import Domain, Energy, Quadratic, layout
-from spucc.law import program_law
+from spucc.fidelity import board_law, tolerance
+from spucc.fidelity.board_law import Parts
 from spucc.passes import calibrate
 from spucc.passes.fit import Fit
 from spucc.passes.fitting import lossy
 from spucc.passes.quantizing import codebook, lossy_book
 from spucc.pipeline import Context
 from spucc.readback import Affine
+from spucc.running.law import program_law
 from spucc.stages import Configuration, Job, Placed, Quantized, Schedule, edge_list, plain_roles
 from spucc.topology import build
 

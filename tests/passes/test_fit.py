@@ -465,7 +465,7 @@ def test_dominant_scaling_leaves_weak_couplings_at_jacobis_scale() -> None:
 def test_means_that_no_bias_current_reaches_are_added_at_the_read_out() -> None:
     """A mean of 10⁹ standard deviations: the cells swing about zero, and the law is still the model's."""
     import spucc
-    from spucc.law import program_law
+    from spucc.running.law import program_law
 
     precision = np.array([[4.0, 1.0], [1.0, 2.0]])
     program = spucc.compile(spucc.gaussian([1e9, -3e8], precision=precision), target="resistive-64")

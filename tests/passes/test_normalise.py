@@ -65,7 +65,7 @@ def test_a_temperature_reaches_the_board() -> None:
     text = "temperature 4\nvar x: real ~ normal(1, 1)\nvar y: real ~ normal(x, 2)\nquery c = cov(y)\n"
     program = compile_program(text, target="spu8")
     assert program.steps[0].name == "normalise"
-    from spucc.law import program_law
+    from spucc.running.law import program_law
 
     # At temperature T every covariance is T times as large: Var(y) = 4 · (1 + 4).
     law = program_law(program)

@@ -11,9 +11,9 @@ from scipy import linalg
 from spucc.arrays import frozen
 from spucc.device import Bank, Calibration, Circuit, Device, DeviceSpec, Family, TopologySpec
 from spucc.devices import load_device as device_named
-from spucc.law import program_law
 from spucc.passes.scheduling import pace as schedule
 from spucc.readback import Affine
+from spucc.running.law import program_law
 from spucc.stages import Domain, Quantized, plain_roles
 from spucc.topology import build
 

@@ -8,7 +8,7 @@ import pytest
 import spucc
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy, elaborated
-from spucc.law import law_arrays, program_law
+from spucc.running.law import law_arrays, program_law
 from spucc.stages import Program
 
 

@@ -10,10 +10,10 @@ import spucc
 from spucc.devices import load_device
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy
-from spucc.law import program_law
 from spucc.passes.place import chain_lengths
 from spucc.passes.realising import forecast
 from spucc.pipeline import Context
+from spucc.running.law import program_law
 from spucc.stages import Program
 
 BOARD = "condition,reduce,split,realise{{ways={}}},place,project,embed,fit,calibrate,quantize,lower"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from spucc import spin_law
 from spucc.arrays import frozen
 from spucc.backend import Mode, Request
 from spucc.device import Bank
@@ -19,6 +18,7 @@ from spucc.devices import load_device
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy, compile_program
 from spucc.energy import Domain, Energy, Monomials, Quadratic, layout
+from spucc.fidelity import spin_law
 from spucc.oracle import enumerate_spins
 from spucc.passes.spins.spin_encode import encode
 from spucc.passes.spins.spin_gauge import frustrated_cycle, gauge
@@ -509,7 +509,7 @@ def test_restricted_boltzmann_machines(name: str) -> None:
 
 def test_argmin_of_a_program_is_proved_and_minds_observations() -> None:
     from spucc.energy import Observed, Query, QueryKind
-    from spucc.running import run_program
+    from spucc.running.run import run_program
 
     j, h = couplings(10, 0.5, 1.0, 9)
     free = spins(j, h)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from spucc import spin_fidelity
 from spucc.arrays import frozen
 from spucc.driver import compile_energy
 from spucc.energy import Domain, Energy, Quadratic, layout
+from spucc.fidelity import spins as spin_fidelity
 from spucc.stages import Configuration, Program
 
 

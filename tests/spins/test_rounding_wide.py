@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spucc import spin_law
 from spucc.device import Bank
+from spucc.fidelity import spin_law
 from spucc.passes.spins.spin_rounding import Rounded, nearest
 from spucc.passes.spins.spin_rounding_wide import WideSearch
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from spucc.driver import compile_program
-from spucc.running import run_program
+from spucc.running.run import run_program
 from spucc.targets.spins.model import SpinModel, spin_model
 from spucc.targets.spins.tempering import Ladders, ladder
 

@@ -11,7 +11,7 @@ from spucc.backend import Mode, Request
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_energy, compile_program
 from spucc.oracle import enumerate_spins
-from spucc.running import run_program
+from spucc.running.run import run_program
 from spucc.targets.thrml_program import Thrml, export
 
 pytest.importorskip("thrml")

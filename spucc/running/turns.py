@@ -21,8 +21,8 @@ from spucc.backend import Mode, Progress, Request
 from spucc.device import Device
 from spucc.diagnostics import SpuccError, fail
 from spucc.energy import Energy
-from spucc.mixed import obstacle, unobserved
 from spucc.pipeline import Context, Observer, Pass, parse_passes, run_passes
+from spucc.running.mixed import obstacle, unobserved
 from spucc.stages import Configuration, Job, LedgerEntry, Program, Provenance, Stage, State, Step
 from spucc.threads import one_blas_thread
 
@@ -107,7 +107,7 @@ def compile_turns(source: Energy, device: Device, provenance: Provenance | None 
     does not take.
     """
     from spucc.driver import default_passes
-    from spucc.fidelity import Fidelity
+    from spucc.fidelity.ledger import Fidelity
 
     model, back = unobserved(source)
     check_proper(model)
@@ -158,7 +158,7 @@ def run_turns(
     states: Sequence[FloatArray | None],
     notes: dict[str, str],
 ) -> Iterator[tuple[list[FloatArray], list[FloatArray | None]]]:
-    """Draws of every job and the states to go on from, chunk by chunk; as `spucc.running` asks of the jobs of a program.
+    """Draws of every job and the states to go on from, chunk by chunk; as `spucc.running.run` asks of the jobs of a program.
 
     Turn t of chain c depends on the seed, c, t and the draw before it alone. `notes` takes what the backend
     says of the first load of each job of which it says anything. Raises E0728 for `trajectory`.

@@ -10,7 +10,7 @@ from scipy import linalg
 from spucc.arrays import FloatArray
 from spucc.device import Device
 from spucc.energy import Domain
-from spucc.fidelity import realised_law
+from spucc.fidelity.ledger import realised_law
 from spucc.stages import Job
 
 DENSE = 1100
@@ -60,7 +60,7 @@ def target_moments(job: Job, device: Device) -> Moments | None:
 
 
 def _of_spins(job: Job, device: Device) -> Moments | None:
-    from spucc.spin_fidelity import spin_law_of
+    from spucc.fidelity.spins import spin_law_of
 
     found = spin_law_of(job, device)
     if found is None:

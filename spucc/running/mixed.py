@@ -10,7 +10,7 @@ the square completes and nothing has to alternate between the devices:
     η ~ N(0, T A⁻¹), independent of s                                      a Gaussian device's
     x = η + A⁻¹(b + W s)                                                   the read-out
 
-exactly, with A⁻¹ once on the host. Other models take turns (`spucc.turns`).
+exactly, with A⁻¹ once on the host. Other models take turns (`spucc.running.turns`).
 """
 
 from __future__ import annotations
@@ -140,13 +140,13 @@ def compile_mixed(
     tolerance: float | None = None,
     **options: Any,
 ) -> Program:
-    """One program for a pair of devices: in two parts where they separate, else one that takes turns (`spucc.turns`).
+    """One program for a pair of devices: in two parts where they separate, else one that takes turns (`spucc.running.turns`).
 
     Options as of `spucc.driver.compile_energy`. Raises E0515 where nothing is mixed or the real part has no proper law, E0516
     for queries that such a program does not answer and for `passes`, and as the passes.
     """
     from spucc.driver import check_tolerance, with_queries
-    from spucc.turns import compile_turns
+    from spucc.running.turns import compile_turns
 
     if options.pop("passes", None):
         fail("E0516", "a pair of devices has two pipelines, so `passes` cannot name one", help="leave it out")

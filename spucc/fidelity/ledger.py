@@ -139,7 +139,7 @@ def cells_covariance(
 ) -> FloatArray:
     """scale · matrix⁻¹, or what lossy resonators and unequal parts make of it (physics §5)."""
     if device.family is Family.CAPACITIVE and not dimensionless:
-        from spucc.board_law import cell_covariance, parts_of
+        from spucc.fidelity.board_law import cell_covariance, parts_of
 
         if not parts_of(device, cells, scale).equilibrium():
             return cell_covariance(device, cells, matrix, scale)
@@ -241,7 +241,7 @@ def divergence(job: Job, device: Device) -> Divergence | None:
     """The figures of a job as it stands; None for what is neither Gaussian, nor a narrow spin system, nor
     the model itself unit by unit."""
     if job.target.n and not job.target.domains[0].size:
-        from spucc.spin_fidelity import sampled_figures, spin_figures
+        from spucc.fidelity.spins import sampled_figures, spin_figures
 
         figures = spin_figures(job, device)
         if figures is not None:
@@ -259,7 +259,7 @@ def divergence(job: Job, device: Device) -> Divergence | None:
             sampled.note,
         )
     if job.target.higher and not any(d.size for d in job.target.domains[1:]):
-        from spucc.langevin_fidelity import figures as langevin_figures
+        from spucc.fidelity.langevin import figures as langevin_figures
 
         found = langevin_figures(job, device)
         if found is None:

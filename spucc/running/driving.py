@@ -14,7 +14,7 @@ from spucc.arrays import FloatArray
 from spucc.device import Device, Family
 from spucc.diagnostics import fail
 from spucc.energy import Energy, Query, QueryKind, identity_form
-from spucc.results import Answer, Result
+from spucc.running.results import Answer, Result
 from spucc.stages import Job
 
 

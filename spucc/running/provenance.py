@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from spucc.running.taker import Plan
 from spucc.stages import Program
-from spucc.taker import Plan
 
 
 def provenance(

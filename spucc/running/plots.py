@@ -1,7 +1,7 @@
 """`spucc plot`: what draws look like, on one page.
 
 Traces, marginals against the exact density, autocorrelation, and the error of every correlation. What is exact comes from
-a compiled program (`spucc.law`); without one the marginals stand alone and the map shows the correlations themselves.
+a compiled program (`spucc.running.law`); without one the marginals stand alone and the map shows the correlations themselves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from spucc.arrays import FloatArray
 from spucc.diagnostics import did_you_mean, fail
-from spucc.results import entry_names
+from spucc.running.results import entry_names
 from spucc.stages import Program
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def read_draws(path: Path, query: str | None = None) -> Draws:
 
 def exact_moments(program: Program, query: str) -> tuple[FloatArray, FloatArray]:
     """Mean and covariance of the entries of a sample query, by the law of the program's codes. Raises E0748 for a query
-    that the program does not have or that is too large, and what `spucc.law` raises."""
-    from spucc.law import program_law
+    that the program does not have or that is too large, and what `spucc.running.law` raises."""
+    from spucc.running.law import program_law
 
     asked = {q.name: q for q in program.source.queries}
     if query not in asked or asked[query].form is None:
@@ -131,7 +131,7 @@ def plot(
         fail("E0747", "matplotlib is not installed", help='pip install "spucc[plot]"')
     import io
 
-    from spucc.results import write_whole
+    from spucc.running.results import write_whole
 
     draws = read_draws(path, query)
     exact = None if program is None else exact_moments(program, draws.query)

@@ -1,4 +1,5 @@
-"""How far a job of nonlinear units is from its model: term by term, and where terms differ by their law (`spucc.quartic_law`)."""
+"""How far a job of nonlinear units is from its model: term by term, and where terms differ by their law
+(`spucc.fidelity.quartic_law`)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from spucc.arrays import FloatArray
 from spucc.circuit import assemble
 from spucc.device import Bank, Device, Family
 from spucc.energy import Energy
-from spucc.quartic_law import Figures, Points, points
+from spucc.fidelity.quartic_law import Figures, Points, points
 from spucc.readback import Affine, fold
 from spucc.stages import Configuration, Couplings, Job, Placed, Quantized
 

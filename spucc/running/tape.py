@@ -11,13 +11,13 @@ import numpy as np
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 from spucc.energy import QueryKind
-from spucc.estimates import Estimate
-from spucc.results import Answer, Result
+from spucc.running.estimates import Estimate
+from spucc.running.results import Answer, Result
+from spucc.running.taker import Plan, Taker
 from spucc.stages import Program
-from spucc.taker import Plan, Taker
 
 if TYPE_CHECKING:
-    from spucc.draws_file import DrawsFile, Layout
+    from spucc.running.draws_file import DrawsFile, Layout
 
 
 class Tape:
@@ -50,7 +50,7 @@ class Tape:
 
     def take_up(self) -> None:
         """Go on with the file that is there. Raises E0744, E0745."""
-        from spucc.draws_file import resume
+        from spucc.running.draws_file import resume
 
         if self._path is None:
             fail("E0745", "there is no file to resume", help="name it with -o FILE.nc")
@@ -74,7 +74,7 @@ class Tape:
         backend says of itself in `notes`."""
         if self._path is None or self._file is not None:
             return
-        from spucc.draws_file import create
+        from spucc.running.draws_file import create
 
         self._file = create(self._path, self._layout(states), {**self._origin, **notes})
         self._attach()
@@ -110,7 +110,7 @@ class Tape:
                 t.kept = np.empty((self._plan.chains, self._plan.draws, 0))
 
     def _layout(self, states: Sequence[FloatArray | None]) -> Layout:
-        from spucc.draws_file import Layout
+        from spucc.running.draws_file import Layout
 
         own = [t for t in self._takers if isinstance(t, Estimate) and t.keeps]
         return Layout(

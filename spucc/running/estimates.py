@@ -15,7 +15,7 @@ from scipy import sparse, special
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 from spucc.energy import Query, QueryKind
-from spucc.results import Answer
+from spucc.running.results import Answer
 
 # Bytes of draws that one query may keep in memory.
 MEMORY_LIMIT = 4 << 30

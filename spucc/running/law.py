@@ -19,8 +19,8 @@ from scipy import sparse
 
 from spucc.arrays import BoolArray, FloatArray, IntArray, frozen
 from spucc.diagnostics import fail
-from spucc.fidelity import Divergence, gaussian_divergence
-from spucc.results import columns, figure, write_whole
+from spucc.fidelity.ledger import Divergence, gaussian_divergence
+from spucc.running.results import columns, figure, write_whole
 from spucc.stages import Configuration, Program, source_maps
 
 if TYPE_CHECKING:

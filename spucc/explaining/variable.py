@@ -1,7 +1,8 @@
 """Where a variable of a program went, and what a coupler of the device is there for: the way through every pass, in words.
 
 The way is read from what the passes left in the program. The errors of one variable come from the exact moments of target and
-realised law, where `spucc.fidelity` can give them; for those after each pass `spucc.replay` runs the passes again.
+realised law, where `spucc.fidelity.ledger` can give them; for those after each pass `spucc.explaining.replay` runs the
+passes again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from scipy import sparse
 
 from spucc.diagnostics import Span, did_you_mean, fail
 from spucc.energy import Energy, Variable
-from spucc.explain_job import (
+from spucc.explaining.job import (
     MOST,
     WIDTH,
     block,

@@ -10,9 +10,9 @@ import numpy as np
 from spucc.arrays import FloatArray
 from spucc.device import Family
 from spucc.energy import Query
-from spucc.results import Answer
+from spucc.running.results import Answer
+from spucc.running.taker import Plan
 from spucc.stages import Job, Program, source_maps
-from spucc.taker import Plan
 
 if TYPE_CHECKING:
     from spucc.targets.langevin.paths import Paths

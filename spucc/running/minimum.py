@@ -8,11 +8,11 @@ import numpy as np
 
 from spucc.arrays import FloatArray, IntArray
 from spucc.energy import Energy, Query
-from spucc.mixed import solve_proper
 from spucc.readback import Affine, fold
-from spucc.results import Answer
+from spucc.running.mixed import solve_proper
+from spucc.running.results import Answer
+from spucc.running.turns import takes_turns
 from spucc.stages import Program, source_maps
-from spucc.turns import takes_turns
 
 
 class Minimum:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spucc import spin_law
 from spucc.arrays import BoolArray, FloatArray, IntArray
 from spucc.device import Bank, Device
 from spucc.energy import Energy
+from spucc.fidelity import spin_law
+from spucc.fidelity.spin_sampling import SWEEPS, chains_for, colours, gibbs
 from spucc.oracle import enumerate_spins
 from spucc.readback import Affine, HostLoop, Majority, ReadBack, fold
-from spucc.spin_sampling import SWEEPS, chains_for, colours, gibbs
 from spucc.stages import Configuration, Couplings, Job, JobValue, Placed, Quantized, edge_list
 
 _SPINS = 14

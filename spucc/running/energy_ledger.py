@@ -17,8 +17,8 @@ from scipy.sparse import csgraph
 from spucc.circuit import network
 from spucc.device import Device, Family
 from spucc.energy import Domain
-from spucc.fidelity import decode
-from spucc.results import columns
+from spucc.fidelity.ledger import decode
+from spucc.running.results import columns
 from spucc.stages import Configuration, Job, Program, Schedule
 
 # Joules a multiply-add of 32-bit floating-point numbers: 3.7 pJ the product and 0.9 pJ the sum in Horowitz's table.

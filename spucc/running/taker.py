@@ -8,7 +8,7 @@ from typing import Protocol
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 from spucc.energy import Query
-from spucc.results import Answer
+from spucc.running.results import Answer
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from scipy.sparse import linalg as sparse_linalg
 
 from spucc.arrays import FloatArray
 from spucc.energy import Energy, Query, QueryKind
-from spucc.results import Answer
+from spucc.running.results import Answer
 
 # Programs of a path, at least; and more for each power of ten of the condition number.
 _NODES, _MORE = 6, 2.0

@@ -7,14 +7,14 @@ import numpy as np
 from spucc.arrays import FloatArray
 from spucc.backend import Backend, Progress
 from spucc.energy import Energy, Query, QueryKind
-from spucc.results import Answer
+from spucc.running.results import Answer
+from spucc.running.taker import Plan
 from spucc.stages import Program
-from spucc.taker import Plan
 
 
 class Normaliser:
-    """`logz` and `logdet` (`spucc.free_energy`): from programs of their own along a path, each run with as many draws; of spins
-    and bits from the model itself."""
+    """`logz` and `logdet` (`spucc.running.free_energy`): from programs of their own along a path, each run with as many draws;
+    of spins and bits from the model itself."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Normaliser:
         return (self.query.name, ()), (f"{self.query.name}.error", ())
 
     def answer(self) -> Answer:
-        from spucc.free_energy import answer, spin_answer
+        from spucc.running.free_energy import answer, spin_answer
 
         model = self._program.model
         if self.query.kind is QueryKind.LOGZ and not model.is_gaussian:
@@ -56,7 +56,7 @@ class Normaliser:
 
         passes = self._program.pipeline.partition(";")[0]
         program = compile_energy(energy, self._program.device.alone, passes=passes or None)
-        from spucc.running import run_program
+        from spucc.running.run import run_program
 
         result = run_program(
             program,

@@ -8,11 +8,11 @@ import numpy as np
 from scipy import sparse
 
 from spucc.device import Device, Family
+from spucc.explaining.replay import replayed
+from spucc.fidelity.moments import Moments, moments_of, target_moments
 from spucc.ir.facts import ROUNDING, describe, duration, figure, percent, scale, settings_of
 from spucc.ir.show import names_of
-from spucc.moments import Moments, moments_of, target_moments
 from spucc.readback import Affine, Majority, ReadBack, fold
-from spucc.replay import replayed
 from spucc.stages import Configuration, Job, Program, Step
 
 # Cells, couplers and terms that are listed before the rest is only counted.

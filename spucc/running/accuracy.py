@@ -10,8 +10,8 @@ import numpy as np
 
 from spucc.diagnostics import fail
 from spucc.energy import QueryKind
-from spucc.results import Result
-from spucc.running import run_program, scheduled
+from spucc.running.results import Result
+from spucc.running.run import run_program, scheduled
 from spucc.stages import Program
 
 # Draws that a run towards an error may take in all, unless the user says otherwise.

@@ -15,18 +15,18 @@ from spucc.arrays import FloatArray
 from spucc.backend import Backend, Mode, Progress, Request, silent
 from spucc.diagnostics import fail
 from spucc.energy import Form, Query, QueryKind
-from spucc.estimates import Estimate
-from spucc.interrupts import held_back
-from spucc.minimum import Minimum
-from spucc.normaliser import Normaliser
-from spucc.provenance import provenance
 from spucc.readback import HostLoop
-from spucc.results import Result
+from spucc.running.estimates import Estimate
+from spucc.running.interrupts import held_back
+from spucc.running.minimum import Minimum
+from spucc.running.normaliser import Normaliser
+from spucc.running.provenance import provenance
+from spucc.running.results import Result
+from spucc.running.taker import Plan, Taker
+from spucc.running.tape import Tape
+from spucc.running.trajectories import Trajectory
+from spucc.running.turns import run_turns, takes_turns
 from spucc.stages import Configuration, Job, Program, Schedule, source_maps
-from spucc.taker import Plan, Taker
-from spucc.tape import Tape
-from spucc.trajectories import Trajectory
-from spucc.turns import run_turns, takes_turns
 
 
 def run_program(
@@ -53,7 +53,7 @@ def run_program(
     same bytes as one that was not stopped. `announce` is told how long a long run will take. Raises `SpuccError` for a backend
     that cannot run the program (E07xx) and for draws that do not fit memory (E0593).
     """
-    from spucc.mixed import engine_of
+    from spucc.running.mixed import engine_of
 
     engine = engine_of(backend, program.device)
     if getattr(engine, "trajectories", False):

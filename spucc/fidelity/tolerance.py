@@ -1,7 +1,7 @@
 """How many boards of a kind would serve: programs run, on paper, on boards with parts drawn from their tolerances.
 
 Each board's capacitors (or conductances), resistors, inductors and noise sources differ from nominal by
-independent normal factors 1 + tolerance·z. The law it samples is exact (`spucc.board_law`), so the spread has
+independent normal factors 1 + tolerance·z. The law it samples is exact (`spucc.fidelity.board_law`), so the spread has
 no sampling noise.
 """
 
@@ -14,11 +14,11 @@ import numpy as np
 from scipy import linalg
 
 from spucc.arrays import FloatArray, frozen
-from spucc.board_law import Parts, parts_of, voltage_covariance
 from spucc.circuit import network
 from spucc.device import Bank, Device, Family
 from spucc.diagnostics import fail
-from spucc.fidelity import decode, gaussian_divergence
+from spucc.fidelity.board_law import Parts, parts_of, voltage_covariance
+from spucc.fidelity.ledger import decode, gaussian_divergence
 from spucc.readback import Affine, HostLoop, ReadBack
 from spucc.stages import Configuration, Job, Quantized
 
