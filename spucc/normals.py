@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# Pairs that are made at a time: what the nearest caches hold.
-_PIECE = 2**12
+# Numbers that are made at a time: what the nearest caches hold.
+_PIECE = 2**13
 _TURN = np.float32(2.0 * np.pi / 2.0**32)
 _UNIT = np.float32(2.0**-32)
 
@@ -38,27 +38,26 @@ class Singles:
 
     def __init__(self, bits: np.random.BitGenerator) -> None:
         self._bits = bits
-        # The second number of a pair whose first one was the last to be asked for.
+        # What is left of the piece that was made last.
         self._left = np.empty(0, dtype=np.float32)
 
     def fill(self, out: NDArray[Any]) -> None:
         flat = out.reshape(-1)
-        kept = min(self._left.size, flat.size)
-        flat[:kept] = self._left[:kept]
-        self._left = self._left[kept:]
-        even = (flat.size - kept) // 2 * 2
-        for low in range(kept, kept + even, 2 * _PIECE):
-            self._pairs(flat[low : min(low + 2 * _PIECE, kept + even)])
-        if kept + even < flat.size:
-            pair = np.empty(2, dtype=np.float32)
-            self._pairs(pair)
-            flat[-1], self._left = pair[0], pair[1:]
+        at = min(self._left.size, flat.size)
+        flat[:at], self._left = self._left[:at], self._left[at:]
+        whole = at + (flat.size - at) // _PIECE * _PIECE
+        for low in range(at, whole, _PIECE):
+            self._make(flat[low : low + _PIECE])
+        if whole < flat.size:
+            piece = np.empty(_PIECE, dtype=np.float32)
+            self._make(piece)
+            flat[whole:], self._left = piece[: flat.size - whole], piece[flat.size - whole :]
 
-    def _pairs(self, out: NDArray[Any]) -> None:
-        """r cos φ, r sin φ with r² = −2 ln u: a pair from each 64-bit word."""
-        words = self._bits.random_raw(out.size // 2)
-        radius = words.view(np.uint32)[0::2].astype(np.float32)
-        angle = words.view(np.int32)[1::2].astype(np.float32)
+    def _make(self, out: NDArray[Any]) -> None:
+        """r cos φ in the first half, r sin φ in the other, with r² = −2 ln u."""
+        half = out.size // 2
+        number = self._bits.random_raw(half).view(np.uint32).astype(np.float32)
+        radius, angle = number[:half], number[half:]
         # The centre of one of 2³² cells, so that the logarithm is finite.
         radius += np.float32(0.5)
         radius *= _UNIT
@@ -66,8 +65,8 @@ class Singles:
         radius *= np.float32(-2.0)
         np.sqrt(radius, out=radius)
         angle *= _TURN
-        np.multiply(radius, np.cos(angle), out=out[0::2])
-        np.multiply(radius, np.sin(angle, out=angle), out=out[1::2])
+        np.multiply(radius, np.cos(angle), out=out[:half])
+        np.multiply(radius, np.sin(angle, out=angle), out=out[half:])
 
 
 def source(bits: np.random.BitGenerator, dtype: Any) -> Source:

@@ -112,11 +112,15 @@ def _halve(matrix: sparse.csr_array, position: FloatArray, depth: int) -> tuple[
     i, j = low[upper], matrix.indices[upper].astype(np.int64)
     level = np.full(n, depth // 2)
     code = np.zeros(n, dtype=np.int64)
-    active = np.arange(n)
+    # The nodes that are in no separator yet, part after part, and the sizes of the parts.
+    active, size = np.arange(n), np.array([n])
     for cut in range(depth):
         parts = 1 << cut
+        active = active[_sorted_along(position[:, active], size)]
+        part = np.repeat(np.arange(parts), size)
+        half = np.arange(active.size) >= np.repeat(np.cumsum(size) - size // 2, size)
         side = np.zeros(n, dtype=bool)
-        side[active] = _second_half(position, code, active, parts, n)
+        side[active] = half
         crossing = side[i] != side[j]
         ends = np.stack([i[crossing], j[crossing]])
         first = np.where(side[ends[0]], ends[1], ends[0])
@@ -124,41 +128,39 @@ def _halve(matrix: sparse.csr_array, position: FloatArray, depth: int) -> tuple[
         touched = np.zeros((2, n), dtype=bool)
         touched[0, first], touched[1, second] = True, True
         count = [np.bincount(code[touched[s]], minlength=parts) for s in (0, 1)]
-        smaller = (count[1] < count[0])[code[active]]
+        smaller = (count[1] < count[0])[part]
+        cutting = np.where(smaller, touched[1, active], touched[0, active])
         separator = np.zeros(n, dtype=bool)
-        separator[active] = np.where(smaller, touched[1, active], touched[0, active])
+        separator[active] = cutting
         level[separator] = cut // 2
         # The node of an odd cut is the one of the even cut above it.
         code[separator] >>= cut % 2
-        active = active[~separator[active]]
-        code[active] = 2 * code[active] + side[active]
+        active, part = active[~cutting], (2 * part + half)[~cutting]
+        code[active] = part
+        size = np.bincount(part, minlength=2 * parts)
         inside = ~(crossing | separator[i] | separator[j])
         i, j = i[inside], j[inside]
     return level, code
 
 
-def _second_half(position: FloatArray, code: IntArray, active: IntArray, parts: int, n: int) -> IntArray:
-    """Whether each active node lies in the second half of its part along the part's longest axis."""
-    c = code[active]
-    size = np.bincount(c, minlength=parts)
+def _sorted_along(position: FloatArray, size: IntArray) -> IntArray:
+    """An order [m] of nodes at `position` [axes, m], part after part of `size` nodes, that sorts each part along its longest
+    axis."""
+    m, parts = position.shape[1], size.size
+    if m == 0:
+        return np.arange(0)
+    first = np.minimum(np.cumsum(size) - size, m - 1)
     share = 1.0 / np.maximum(size, 1)
-    spread = []
-    for x in position:
-        xa = x[active]
-        mean = np.bincount(c, xa, parts) * share
-        spread.append(np.bincount(c, xa * xa, parts) * share - mean * mean)
-    axis = np.argmax(np.stack(spread), axis=0)
-    value = position[axis[c], active]
+    mean = np.add.reduceat(position, first, axis=1) * share
+    spread = np.add.reduceat(position * position, first, axis=1) * share - mean * mean
+    axis = np.repeat(np.argmax(spread, axis=0), size)
+    k = np.arange(m)
     # A little of the next axis keeps a cut through a row of equal values straight.
-    value = value + 1e-3 * position[(axis[c] + 1) % len(position), active]
-    span = max(float(np.ptp(value)), 1e-300) if value.size else 1.0
-    bits = max(n, 1).bit_length()
-    room = 62 - bits - parts.bit_length()
-    scaled = ((value - value.min(initial=0.0)) / span * (2.0 ** min(room, 40) - 1)).astype(np.int64)
-    key = (((c << min(room, 40)) | scaled) << bits) | np.arange(active.size)
+    value = position[axis, k] + 1e-3 * position[(axis + 1) % len(position), k]
+    value -= value.min()
+    bits = max(m, 1).bit_length()
+    room = min(62 - bits - parts.bit_length(), 40)
+    scaled = (value * ((2.0**room - 1) / max(value.max(), 1e-300))).astype(np.int64)
+    key = (((np.repeat(np.arange(parts), size) << room) | scaled) << bits) | k
     key.sort()
-    who = key & ((1 << bits) - 1)
-    rank = np.arange(active.size) - np.concatenate([[0], np.cumsum(size)[:-1]])[c[who]]
-    second = np.zeros(active.size, dtype=bool)
-    second[who] = rank >= (size[c[who]] + 1) // 2
-    return second
+    return np.asarray(key & ((1 << bits) - 1))

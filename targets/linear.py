@@ -11,11 +11,9 @@ cancellation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from math import inf, isfinite
-from typing import Any
+from math import factorial, inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +24,6 @@ from spucc.device import Family
 from spucc.diagnostics import fail
 from spucc.targets.circuits import Board
 from spucc.targets.gaussian import DenseFactor, factorise
-
-Push = Callable[[FloatArray, FloatArray], Any]
-"""A x into the second argument, x [..., d, k]."""
 
 # Terms of the series of a short step, and what is left of a start that is forgotten.
 _ORDER = 12
@@ -49,23 +44,6 @@ class Linear:
     cells: int
     stable: bool = False
     """Whether every eigenvalue of A is known to have a positive real part."""
-    parts: tuple[FloatArray, ...] | None = None
-    """(a, b, M, c, e) where A = [[diag a, diag b], [M diag c, M diag e]], as in RLC cells."""
-
-    def push(self, x: FloatArray, out: FloatArray) -> None:
-        """A x [d, k] into `out`, at a quarter of the cost where A falls into parts."""
-        if self.parts is None:
-            np.matmul(self.drift, x, out=out)
-            return
-        a, b, m, c, e = self.parts
-        n = m.shape[0]
-        i, v, top, low = x[:n], x[n:], out[:n], out[n:]
-        np.multiply(i, c[:, None], out=top)
-        np.multiply(v, e[:, None], out=low)
-        top += low
-        np.matmul(m, top, out=low)
-        np.multiply(i, a[:, None], out=top)
-        top += v * b[:, None]
 
     @property
     def d(self) -> int:
@@ -109,12 +87,12 @@ def system(circuit: Board) -> Linear:
         i_unit = np.sqrt(circuit.scale / circuit.inductance)
         v_unit = np.sqrt(circuit.scale / np.diagonal(k))
         left = inverse / v_unit[:, None]
-        damping = circuit.series_resistance / circuit.inductance
-        drive = -v_unit / (circuit.inductance * i_unit)
-        parts = damping, drive, left, i_unit, v_unit / circuit.resistance
-        drift = np.block([[np.diag(damping), np.diag(drive)], [left * parts[3], left * parts[4]]])
+        drift = np.zeros((2 * n, 2 * n))
+        np.fill_diagonal(drift[:n, :n], circuit.series_resistance / circuit.inductance)
+        np.fill_diagonal(drift[:n, n:], -v_unit / (circuit.inductance * i_unit))
+        drift[n:, :n], drift[n:, n:] = left * i_unit, left * (v_unit / circuit.resistance)
         noise = np.concatenate([np.zeros((n, n)), left * np.sqrt(2.0 * circuit.noise)])
-        return Linear(drift, noise, np.zeros(2 * n), np.concatenate([i_unit, v_unit]), n, True, parts)
+        return Linear(drift, noise, np.zeros(2 * n), np.concatenate([i_unit, v_unit]), n, True)
     rate, strength = overdamped(circuit)
     unit = np.sqrt(circuit.scale / np.diagonal(k))
     mean = factorise(k).solve(circuit.bias) / unit
@@ -194,32 +172,51 @@ def transition(linear: Linear, h: float) -> tuple[FloatArray, FloatArray]:
     rate = float(np.linalg.norm(linear.drift, 1))
     doublings = max(0, int(np.ceil(np.log2(h * rate))) + 2) if isfinite(h) else None
     step = h / 2.0**doublings if doublings is not None else 0.25 / rate
-    f, q = _short(linear.push, linear.noise, step)
+    f, q = _short(linear.drift, linear.noise, step)
     return repeated(f, q, None if doublings is None else 1 << doublings)
 
 
-def _short(push: Push, noise: FloatArray, t: float) -> tuple[FloatArray, FloatArray]:
-    """F and Q [..., d, d] of a time t with ‖A‖₁ t ≤ ¼, up to terms below 1e-17 of the first, for B [..., d, w] and the
-    product with A.
+def _short(drift: FloatArray, noise: FloatArray, t: float) -> tuple[FloatArray, FloatArray]:
+    """F and Q [..., d, d] of a time t with ‖A‖₁ t ≤ ¼, up to terms below 1e-17 of the first, for A [..., d, d] and
+    B [..., d, w]."""
+    x = -t * drift
+    return _exponential(x), _gathered(x, np.sqrt(t) * noise)
 
-    F = Σ (−A t)ᵏ/k! = Σ Xₖ. Of Q the integrand is Z(s) Z(s)ᵀ with Z(s) = Σ sᵏ Xₖ B, s in units of t, by Gauss and
-    Legendre's rule: a sum of squares, so that it loses nothing to cancellation.
-    """
-    *batch, d, w = noise.shape
-    f = np.zeros((*batch, d, d)) + np.eye(d)
-    term, after = f.copy(), np.empty_like(f)
-    x = np.empty((_ORDER + 1, *batch, d, w))
-    x[0] = noise
+
+def _exponential(x: FloatArray) -> FloatArray:
+    """Σ xᵏ/k! by Paterson and Stockmeyer's (1973) five products."""
+    square = x @ x
+    cube = square @ x
+    low = np.stack([np.broadcast_to(np.eye(x.shape[-1]), x.shape), x, square]).reshape(3, -1)
+    *rest, f = (_taylor() @ low).reshape(-1, *x.shape)
+    f += cube / factorial(_ORDER)
+    for part in reversed(rest):
+        f = cube @ f
+        f += part
+    return np.asarray(f)
+
+
+def _gathered(x: FloatArray, b: FloatArray) -> FloatArray:
+    """∫₀¹ Z(s) Z(s)ᵀ ds with Z(s) = Σ sᵏ xᵏ b/k!, by Gauss and Legendre's rule: a sum of squares, so that it loses nothing to
+    cancellation."""
+    *batch, d, w = b.shape
+    term = np.empty((*batch, d, _ORDER + 1, w))
+    y = term[..., 0, :] = b
     for k in range(1, _ORDER + 1):
-        push(term, after)
-        after *= -t / k
-        f += after
-        term, after = after, term
-        push(x[k - 1], x[k])
-        x[k] *= -t / k
-    z = (np.sqrt(t) * _gauss() @ x.reshape(_ORDER + 1, -1)).reshape(-1, *noise.shape)
-    z = np.moveaxis(z, 0, -1).reshape(*batch, d, -1)
-    return f, z @ z.swapaxes(-1, -2)
+        y = x @ y
+        y /= k
+        term[..., k, :] = y
+    q = np.zeros((*batch, d, d))
+    for points in np.split(_gauss(), 3):
+        z = (points @ term).reshape(*batch, d, -1)
+        q += z @ z.swapaxes(-1, -2)
+    return q
+
+
+@cache
+def _taylor() -> FloatArray:
+    """1/k! [order/3, 3] of k = 0 … order − 1."""
+    return 1.0 / np.array([factorial(k) for k in range(_ORDER)], dtype=np.float64).reshape(-1, 3)
 
 
 @cache
@@ -242,13 +239,12 @@ def repeated(f: FloatArray, q: FloatArray, times: int | None) -> tuple[FloatArra
             total = (f.copy(), q.copy()) if total is None else (f @ total[0], f @ total[1] @ f.T + q)
             if left == 1:
                 return total[0], 0.5 * (total[1] + total[1].T)
-        # What F F leaves of Q is nothing once F is below the root of the rounding.
-        last = left is None and float(np.abs(f).max(initial=0.0)) < _FORGOTTEN
+        # What F leaves of Q is nothing once it is below the root of the rounding.
+        if left is None and float(np.abs(f).max(initial=0.0)) < _FORGOTTEN:
+            return np.zeros_like(f), 0.5 * (q + q.T)
         np.matmul(f, q, out=part)
         np.matmul(part, f.T, out=spare)
         q += spare
-        if last:
-            return np.zeros_like(f), 0.5 * (q + q.T)
         np.matmul(f, f, out=spare)
         f, spare = spare, f
         # Denormal numbers cost a hundred times the others, and mean nothing here.
@@ -364,7 +360,7 @@ class Modes:
         rate = float(np.abs(a).sum(axis=1).max())
         doublings = max(0, int(np.ceil(np.log2(h * rate))) + 2) if isfinite(h) and h > 0 else None
         step = h if h == 0 else h / 2.0**doublings if doublings is not None else 0.25 / rate
-        f, q = _short(lambda x, out: np.matmul(a, x, out=out), noise, step)
+        f, q = _short(a, noise, step)
         done = 0
         while h > 0 and (done < doublings if doublings is not None else np.abs(f).max() > 1e-12):
             q = q + f @ q @ f.swapaxes(1, 2)

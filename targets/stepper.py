@@ -89,7 +89,7 @@ class Modal:
         self.dtype: Any = np.dtype(dtype)
         n, k, _ = f.shape
         self.width = self.states = n * k
-        self._block, self._blocks = 16, 32 if n * k <= 16 else 16 if n * k <= 64 else 8
+        self._block, self._blocks = 16, 32 if n * k <= 16 else 16
         self.tile = self._block * self._blocks
 
         def cast(x: FloatArray) -> NDArray[Any]:
