@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spucc.diagnostics import Diagnostic, SpuccError, did_you_mean, fail
+from spucc.diagnostics import Diagnostic, Span, SpuccError, did_you_mean, fail
 from spucc.grammar import csv_files, graph_files, json_files, npy_files, readers, tree
 from spucc.grammar.context import Context, Declared
 from spucc.grammar.evaluate import evaluate, located
@@ -38,10 +38,11 @@ Given = Mapping[str, Any]
 
 @dataclass(eq=False)
 class Bound:
-    """All that was given from outside, and the digests of what was used."""
+    """All that was given from outside, what the program declares as data, and the digests of what was used."""
 
     named: Given = field(default_factory=dict)
     files: list[DataFile] = field(default_factory=list)
+    wanted: dict[str, Span] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
 
@@ -109,6 +110,7 @@ def _open(path: Path) -> DataFile:
 def bind(ctx: Context, node: tree.Data) -> None:
     """Find a datum, check it, and give its name its value."""
     name = node.name.id
+    ctx.bound.wanted[name] = node.name.span
     if ctx.scope.find(name) is not None:
         ctx.declare(node.name, Const(np.zeros(())))
     value, source, column = _find(ctx, node)
@@ -146,6 +148,46 @@ def _find(ctx: Context, node: tree.Data) -> tuple[Value, Source, bool]:
         help=did_you_mean(name, known)
         or f"give it with `--data {name}=…`, in a file with `--data FILE`, or as a default",
     )
+
+
+def undeclared(ctx: Context) -> Iterator[Diagnostic]:
+    """E0318 for each value given by name that no `data` declares. Files may hold more than a program asks for.
+
+    Nothing is said where the program may have declarations that were not come to, or where E0301 offers the name.
+    """
+    bound: Bound = ctx.bound
+    if any(d.is_error and d.code != "E0301" for d in ctx.diagnostics):
+        return
+    without = bound.wanted.keys() - bound.digests.keys()
+    for name in bound.named:
+        if name in bound.wanted or any(did_you_mean(w, bound.named) and did_you_mean(name, [w]) for w in without):
+            continue
+        declared = next((d for d in ctx.declared if d.name == name), None)
+        if declared is not None:
+            yield Diagnostic(
+                "E0318",
+                f"a value is given for `{name}`, which is {_NOT_DATA[declared.kind]}",
+                declared.span,
+                help=f"leave it out, or declare `data {name}: …`",
+            )
+            continue
+        help = did_you_mean(name, bound.wanted)
+        span = next((at for key, at in bound.wanted.items() if f"`{key}`" in help), None)
+        yield Diagnostic(
+            "E0318",
+            f"a value is given for `{name}`, but the program declares no such datum",
+            span,
+            label="this one?" if span else "",
+            help=help or (f"its data are {', '.join(bound.wanted)}" if bound.wanted else "it has no data"),
+        )
+
+
+_NOT_DATA = {
+    "param": "a param: its value stands in the program",
+    "let": "a constant: its value stands in the program",
+    "var": "a random variable: `observe` fixes one",
+    "data": "the length of an axis: the array that has it says what it is",
+}
 
 
 def _from_outside(bound: Bound, node: tree.Data) -> tuple[Value, Source, bool] | None:

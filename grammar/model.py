@@ -16,7 +16,7 @@ import numpy as np
 from spucc.diagnostics import Diagnostic, Span, SpuccError
 from spucc.energy import Energy
 from spucc.grammar import tree
-from spucc.grammar.binding import Bound, open_files
+from spucc.grammar.binding import Bound, open_files, undeclared
 from spucc.grammar.compose import energy_of
 from spucc.grammar.context import Context, Declared
 from spucc.grammar.parser import parse
@@ -135,6 +135,7 @@ def run_program(
         run_all(ctx, parsed.statements)
     if missing:
         ctx.diagnostics = [d for d in ctx.diagnostics if d.code != "E0301"]
+    ctx.diagnostics += list(undeclared(ctx))
 
 
 def _ordered(found: Sequence[Diagnostic]) -> list[Diagnostic]:

@@ -164,6 +164,19 @@ class Dead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     couplers: tuple[tuple[int, int], ...] = ()
 
 
+class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parts that fail although the compiler takes them to work: only the board model sees them, on each of its boards. (What is
+    known not to work belongs in `dead`, which the compiler keeps away from.)
+
+    `dead_cells` are shorted to ground and read 0; `dead_couplers` are open. `stuck_cells` (cell, code) and `stuck_couplers`
+    (cell, cell, code) stay at a code of their bank, on a continuous bank at a value, whatever they are set to."""
+
+    dead_cells: tuple[int, ...] = ()
+    dead_couplers: tuple[tuple[int, int], ...] = ()
+    stuck_cells: tuple[tuple[int, float], ...] = ()
+    stuck_couplers: tuple[tuple[int, int, float], ...] = ()
+
+
 class DeviceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A device file, field for field."""
 
@@ -182,6 +195,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     timing: Timing = Timing()
     energy: Prices = Prices()
     dead: Dead = Dead()
+    faults: Faults = Faults()
     calibration: str | None = None
     provenance: dict[str, str] = {}
 
@@ -267,8 +281,10 @@ class Device:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of everything that a program depends on: the file's content, the graph, the measurements."""
-        h = hashlib.sha256(msgspec.json.encode(self.spec, order="sorted"))
+        """A digest of everything that a program depends on: the file's content but for faults, the graph, the measurements."""
+        spec = msgspec.to_builtins(self.spec)
+        del spec["faults"]
+        h = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
         h.update(self.topology.edges.tobytes())
         for table in vars(self.calibration).values():
             h.update(b"-" if table is None else table.tobytes())

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib import metadata, resources
@@ -48,6 +48,8 @@ _NUMBERS = {
     "pegasus": ("rows",),
 }
 _TARGET = re.compile(r"\s*(?P<base>[^{}]*?)\s*(?:\{(?P<changes>[^{}]*)\})?\s*\Z", re.DOTALL)
+# A change in braces: anything up to a blank or comma that is in no brackets, two deep.
+_SETTING = re.compile(r"(?:[^\s,\[\]]|\[(?:[^\[\]]|\[[^\[\]]*\])*\])+|[\[\]]")
 _PLUS = re.compile(r"\+(?![^{]*\})")
 _CALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\s*\((?P<numbers>[\d\s,]*)\)\Z")
 
@@ -233,7 +235,7 @@ def _lattice(call: re.Match[str], changes: str) -> tuple[dict[str, Any], tuple[s
     if kind in OFFSET_RULES:
         topology["rules"] = [list(rule) for rule in OFFSET_RULES[kind]]
         table["provenance"] = {**table.get("provenance", {}), "topology": OFFSET_SOURCES[kind]}
-    table |= {"name": call[0], "family": str(family), "topology": topology, "dead": {}}
+    table |= {"name": call[0], "family": str(family), "topology": topology, "dead": {}, "faults": {}}
     table["description"] = (
         f"{call[0]}, with the figures of {base}" if base in _shelf() else f"{call[0]}, without limits"
     )
@@ -252,16 +254,15 @@ def _as_family(text: str) -> Family:
 
 
 def _settings(changes: str) -> Iterator[tuple[str, str]]:
-    for item in re.split(r"[\s,]+", changes.strip()):
-        if item:
-            key, equals, value = item.partition("=")
-            if not equals or not key or not value:
-                fail(
-                    "E0505",
-                    f"cannot read `{item}` in the target's braces",
-                    help="write field=value, separated by spaces",
-                )
-            yield key, value
+    for item in _SETTING.findall(changes):
+        key, equals, value = item.partition("=")
+        if not equals or not key or not value:
+            fail(
+                "E0505",
+                f"cannot read `{item}` in the target's braces",
+                help="write field=value, separated by spaces",
+            )
+        yield key, value
 
 
 def _change(table: dict[str, Any], changes: str) -> None:
@@ -307,37 +308,46 @@ def _device(table: dict[str, Any], file: tuple[str, str], folder: Path | None) -
         device = Device(spec, topology)
         if spec.calibration is not None:
             device = calibrated(device, beside(folder, spec.calibration, "calibration"))
-        _check_dead(device.spec, topology)
+        _check_parts(device.spec, topology)
     except SpuccError as error:
         span = _line_span("topology", file[1], file[0])
         raise SpuccError([d if d.span else replace(d, span=span) for d in error.diagnostics]) from None
     return device
 
 
-def _check_dead(spec: DeviceSpec, topology: Topology) -> None:
+def _check_parts(spec: DeviceSpec, topology: Topology) -> None:
+    """Raises E0504 for parts that are named as dead or faulty and are not on the device."""
+    dead, faults = spec.dead, spec.faults
+    named: list[tuple[str, str, Sequence[int], Sequence[tuple[int, int]]]] = [
+        ("dead", "dead", dead.cells, dead.couplers),
+        ("faults", "dead", faults.dead_cells, faults.dead_couplers),
+        ("faults", "stuck", [c for c, _ in faults.stuck_cells], [(i, j) for i, j, _ in faults.stuck_couplers]),
+    ]
     n = topology.nodes
-    if n is None:
-        if spec.dead.cells or spec.dead.couplers:
-            fail(
-                "E0504",
-                "a device without a fixed number of cells cannot have dead ones",
-                help="remove [dead]",
-            )
-        return
-    for cell in spec.dead.cells:
-        if not 0 <= cell < n:
-            fail("E0504", f"dead cell {cell} is not on the device", help=f"its cells are 0 … {n - 1}")
-    if spec.dead.couplers:
-        check_pairs(spec.dead.couplers, "dead coupler")
-        pairs = np.asarray(spec.dead.couplers, dtype=np.int64)
+    for section, kind, cells, couplers in named:
+        if n is None:
+            if cells or couplers:
+                fail(
+                    "E0504",
+                    f"a device without a fixed number of cells cannot have {kind} ones",
+                    help=f"remove [{section}]",
+                )
+            continue
+        for cell in cells:
+            if not 0 <= cell < n:
+                fail("E0504", f"{kind} cell {cell} is not on the device", help=f"its cells are 0 … {n - 1}")
+        if not couplers:
+            continue
+        check_pairs(couplers, f"{kind} coupler")
+        pairs = np.asarray(couplers, dtype=np.int64)
         key = topology.edges[:, 0] * n + topology.edges[:, 1]
         missing = ~np.isin(pairs.min(axis=1) * n + pairs.max(axis=1), key)
         if missing.any():
             i, j = pairs[missing][0]
             fail(
                 "E0504",
-                f"dead coupler ({i}, {j}) is not on the device",
-                help="each entry is a pair of coupled cells",
+                f"{kind} coupler ({i}, {j}) is not on the device",
+                help=f"each entry names a pair of coupled cells{', then the code' if kind == 'stuck' else ''}",
             )
 
 
@@ -383,7 +393,7 @@ def calibrated(device: Device, path: Path) -> Device:
     found = found.without(
         cells=gone[0].tolist(), couplers=[(int(i), int(j)) for i, j in gone[1].reshape(-1, 2)]
     )
-    _check_dead(found.spec, topology)
+    _check_parts(found.spec, topology)
     return found
 
 
@@ -399,6 +409,11 @@ def _faults(spec: DeviceSpec, table: Mapping[str, Any]) -> Iterator[tuple[str, s
         yield "noise.hold", f"noise.hold is `{spec.noise.hold}`", "it is `held` or `linear`"
     if spec.family.springs and spec.ground.signed:
         yield "ground.signed", "a ground capacitor cannot be negative", "remove `signed` from [ground]"
+    stuck = [("cells", spec.ground, code) for *_, code in spec.faults.stuck_cells]
+    stuck += [("couplers", spec.coupling, code) for *_, code in spec.faults.stuck_couplers]
+    for parts, bank, code in stuck:
+        if why := _no_code(bank, code):
+            yield f"faults.stuck_{parts}", f"{parts} are stuck at {code:g}, {why}", "give a code that the bank has"
     if spec.adc.bits is not None and not 1 <= spec.adc.bits <= 64:
         yield "adc.bits", f"an ADC of {spec.adc.bits} bits", "it takes 1 to 64"
     known = set(_paths(msgspec.to_builtins(spec)))
@@ -406,6 +421,16 @@ def _faults(spec: DeviceSpec, table: Mapping[str, Any]) -> Iterator[tuple[str, s
         if path not in known:
             near = did_you_mean(path, known) or "name the field by its dotted path: `circuit.resistance`"
             yield "provenance", f"provenance of `{path}`, which is no field of the file", near
+
+
+def _no_code(bank: Bank, code: float) -> str:
+    """Why a bank cannot stand at a code (a continuous one: at a value); empty where it can."""
+    if not np.isfinite(code):
+        return "which is no number"
+    if code < 0 and not bank.signed:
+        return "but the bank is not signed"
+    good = bank.continuous or (code == int(code) and abs(code) < bank.codes)
+    return "" if good else f"but the codes go to {bank.codes - 1}"
 
 
 def _paths(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -358,11 +358,21 @@ def topology(value: Topology, src: Reader) -> Iterator[str]:
 
 def device(value: Device, src: Reader) -> Iterator[str]:
     nodes, couplers = value.topology.nodes, len(value.topology.edges)
-    dead = value.spec.dead
-    cells = np.array([*dead.cells, *(c for pair in dead.couplers for c in pair)], dtype=object)
-    yield from _within("dead", cells, 0, 2**31 if nodes is None else nodes)
-    if nodes is None and len(cells):
-        yield "a device without a number of cells has no dead ones"
+    dead, faults = value.spec.dead, value.spec.faults
+    named = {
+        "dead": [*dead.cells, *(c for pair in dead.couplers for c in pair)],
+        "faults": [
+            *faults.dead_cells,
+            *(c for pair in faults.dead_couplers for c in pair),
+            *(part[0] for part in faults.stuck_cells),
+            *(c for part in faults.stuck_couplers for c in part[:2]),
+        ],
+    }
+    for section, numbers in named.items():
+        cells = np.array(numbers, dtype=object)
+        yield from _within(section, cells, 0, 2**31 if nodes is None else nodes)
+        if nodes is None and len(cells):
+            yield f"a device without a number of cells has no {'dead' if section == 'dead' else 'faulty'} ones"
     yield from _calibration(value.calibration, nodes or 0, couplers, value)
 
 

@@ -152,3 +152,34 @@ def test_broken_program_files(tmp_path: Path, name: str, data: Any) -> None:
         load(f'let g = {kind}("{name}")\nvar x: real ~ normal(0, 1)', folder=tmp_path)
     except SpuccError as error:
         assert render(error.diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("given", "line", "words"),
+    [
+        ("sigmma", 1, "did you mean `sigma`?"),
+        ("w", 3, "a param"),
+        ("k", 4, "a constant"),
+        ("x", 5, "a random variable"),
+        ("n", 2, "the length of an axis"),
+        ("zzz", None, "its data are sigma, y"),
+    ],
+)
+def test_what_is_given_by_name_must_be_a_datum(given: str, line: int | None, words: str) -> None:
+    program = "data sigma: real = 1\ndata y: real[n] = [1, 2]\nparam w: real = 0\nlet k = 2\nvar x: real ~ normal(w, sigma)\n"
+    with pytest.raises(SpuccError) as caught:
+        elaborate(program, data={given: "2"})
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.span and found.span.line) == ("E0318", line)
+    assert words in found.title + found.help
+
+
+def test_a_misspelt_datum_without_default_is_one_error_and_not_two() -> None:
+    with pytest.raises(SpuccError) as caught:
+        elaborate("data sigma: real\nvar x: real ~ normal(0, sigma)\n", data={"sigmma": 2, "other": 3})
+    first, second = caught.value.diagnostics
+    assert (first.code, second.code) == ("E0318", "E0301") and "`other`" in first.title and "`sigmma`" in second.help
+    # Nothing is said of names that a statement with a fault may have declared.
+    with pytest.raises(SpuccError) as caught:
+        elaborate("data sigma: reel\nvar x: real ~ normal(0, 1)\n", data={"other": 2})
+    assert "E0318" not in {d.code for d in caught.value.diagnostics}
