@@ -160,7 +160,9 @@ def undeclared(ctx: Context) -> Iterator[Diagnostic]:
         return
     without = bound.wanted.keys() - bound.digests.keys()
     for name in bound.named:
-        if name in bound.wanted or any(did_you_mean(w, bound.named) and did_you_mean(name, [w]) for w in without):
+        if name in bound.wanted or any(
+            did_you_mean(w, bound.named) and did_you_mean(name, [w]) for w in without
+        ):
             continue
         declared = next((d for d in ctx.declared if d.name == name), None)
         if declared is not None:

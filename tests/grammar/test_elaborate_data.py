@@ -178,7 +178,11 @@ def test_a_misspelt_datum_without_default_is_one_error_and_not_two() -> None:
     with pytest.raises(SpuccError) as caught:
         elaborate("data sigma: real\nvar x: real ~ normal(0, sigma)\n", data={"sigmma": 2, "other": 3})
     first, second = caught.value.diagnostics
-    assert (first.code, second.code) == ("E0318", "E0301") and "`other`" in first.title and "`sigmma`" in second.help
+    assert (
+        (first.code, second.code) == ("E0318", "E0301")
+        and "`other`" in first.title
+        and "`sigmma`" in second.help
+    )
     # Nothing is said of names that a statement with a fault may have declared.
     with pytest.raises(SpuccError) as caught:
         elaborate("data sigma: reel\nvar x: real ~ normal(0, 1)\n", data={"other": 2})
