@@ -3,6 +3,7 @@
 ```console   lines that begin with `$ ` run in a copy of the examples, with `spucc` as installed; lines that install or test are
              not run again from within the tests (CI runs them), and those of ngspice only where it is
 ```python    runs in the same place
+```toml      is a device file
 ```spu       has to check; one that begins with `# error: E0203` has to give that error
 ```
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from spucc.devices import device_schema, load_device
 from spucc.diagnostics import SpuccError
 from spucc.grammar import elaborate
 
@@ -89,3 +91,19 @@ def test_commands(where: str, text: str, place: Path) -> None:
 def test_python(where: str, text: str, place: Path) -> None:
     run = subprocess.run([sys.executable, "-c", text], cwd=place, capture_output=True, text=True)
     assert run.returncode == 0, f"{where}\n{run.stderr}"
+
+
+@pytest.mark.parametrize(
+    ("where", "text"), blocks("toml"), ids=lambda v: v if ":" in v and "\n" not in v else ""
+)
+def test_device_files(where: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    assert load_device(str(tmp_path / "mine.toml")).name == "mine", where
+
+
+def test_the_page_of_devices_names_every_field() -> None:
+    page = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"[a-z_]+", page))
+    schema = device_schema()["$defs"]
+    fields = {field for struct in schema.values() for field in struct.get("properties", {})}
+    assert fields and not fields - named
