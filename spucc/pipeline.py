@@ -8,10 +8,12 @@ pass holds any of it.
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from traceback import extract_tb
 from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
@@ -59,8 +61,7 @@ class Pass(ABC):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job's pass returns: the new value, the way back, and notes in the user's terms. A new `target` is given by the
-    rare pass that may replace what the job is measured against."""
+    """What a job's pass returns: the new value, the way back, and notes in the user's terms."""
 
     value: JobValue
     readback: ReadBack | None = None
@@ -102,7 +103,8 @@ _SMALL = 1024
 def run_passes(
     state: State, passes: Sequence[Pass], context: Context, observers: Sequence[Observer] = ()
 ) -> State:
-    """The state after all passes. Raises `SpuccError` from a pass, and E0601 when a pass does not take the state's stage."""
+    """The state after all passes. Raises `SpuccError` from a pass, E0601 when a pass does not take the state's stage, and E0625
+    for whatever else a pass that is not spucc's own raises."""
     for step in passes:
         if state.stage is not step.takes:
             fail(
@@ -113,11 +115,34 @@ def run_passes(
         for observer in observers:
             observer.before(step, state)
         with one_blas_thread(state.source.n <= _SMALL):
-            result = step.run(state, context)
+            result = _run(step, state, context)
         for observer in observers:
             result = observer.after(step, state, result)
         state = result
     return state
+
+
+def _run(step: Pass, state: State, context: Context) -> State:
+    """One pass. A fault of a pass that another package brought is said to be that package's."""
+    home = type(step).__module__
+    if home.startswith("spucc."):
+        return step.run(state, context)
+    try:
+        return step.run(state, context)
+    except (SpuccError, MemoryError):
+        raise
+    except Exception as error:
+        frames = extract_tb(error.__traceback__)
+        file = getattr(sys.modules.get(home), "__file__", None)
+        place = next((f for f in reversed(frames) if f.filename == file), frames[-1])
+        raise SpuccError(
+            Diagnostic(
+                "E0625",
+                f"the pass `{step.name}` of `{home}`, which is not spucc's own, failed: {type(error).__name__}: {error}",
+                notes=(f"at {place.filename}:{place.lineno}, in `{place.name}`",),
+                help=f"tell the authors of `{home}`, or leave the pass out",
+            )
+        ) from error
 
 
 # --- the text form of a pipeline: `realise{ways=gauge+split},quantize{bits=6}` ---------------------------------------------

@@ -203,3 +203,17 @@ def test_a_broken_package_is_named(
     found = run(environment, "compile", model, "-t", "spu8", *args)
     assert found.returncode == 1
     assert "error[E0623]" in found.stderr and word in found.stderr and "Traceback" not in found.stderr
+
+
+def test_a_fault_inside_a_pass_of_another_package_is_its_own(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    environment = installed(tmp_path / "site")
+    file = tmp_path / "site/acme_passes.py"
+    file.write_text(file.read_text().replace("return Outcome(", "return Outcome(1 / 0 or "))
+    found = run(environment, "compile", model, "-t", "acme12", "-p", "condition,split,realise,soften")
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert "error[E0625]: the pass `soften` of `acme_passes`" in found.stderr
+    assert "ZeroDivisionError: division by zero" in found.stderr
+    assert (
+        f"note: at {file}:{file.read_text().split('1 / 0')[0].count(chr(10)) + 1}, in `apply`" in found.stderr
+    )
