@@ -3,12 +3,13 @@ converter.
 
 `draw_board` makes a board from the device file and a number; `BoardModel` runs programs on it. What the
 programs were compiled for is the file (and its calibration, if there is one), what they run on is the drawn
-board: physics §5 says how large the differences are.
+board: physics §5 says how large the differences are, and each run says how large they are on its board, since
+no standard error of the draws knows of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
@@ -19,15 +20,18 @@ from scipy import sparse
 
 from spucc.arrays import BoolArray, FloatArray, frozen
 from spucc.backend import Chunk, Normals, Progress, Request, Streams, silent
-from spucc.device import Adc, Bank, Calibration, Dead, Device
+from spucc.device import Adc, Bank, Calibration, Device, Faults
 from spucc.diagnostics import fail
+from spucc.readback import HostLoop
 from spucc.stages import Configuration, Job, Quantized
-from spucc.targets.circuits import Board, board
+from spucc.targets.circuits import Board, board, levels_of
 from spucc.targets.exact import Cells, Circuits, chunks, configuration_of, reader
-from spucc.targets.law import Gaussian, cells
+from spucc.targets.gaussian import factorise
+from spucc.targets.law import Gaussian, cells, law
 from spucc.targets.linear import repeated, system, updated
 from spucc.targets.stepper import GENERAL_STATES, Stepper, general, stepper
 from spucc.targets.walk import Walk
+from spucc.threads import one_blas_thread
 
 # No part is below a twentieth of its nominal value, however wide its tolerance.
 _LEAST = 0.05
@@ -36,23 +40,26 @@ _LEAST = 0.05
 _WHITE = 1e-7
 # Entries of a level table beyond which a board is not drawn.
 _TABLE = 2**26
+# Coordinates up to which a board's law is compared with the compiled one; the purpose of the stream of drift.
+_COMPARED, _DRIFT = 256, 3_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
     """The true parameters of one board. `parts`: every cell's and coupler's true values, as `Calibration` has
     them; `temperature` [nodes]: the factor on each cell's injected noise power; `faults`: parts that fail
-    without the file saying so (a dead cell is shorted to ground and reads 0, a dead coupler is open)."""
+    without the compiler knowing."""
 
     parts: Calibration
     temperature: FloatArray
-    faults: Dead = field(default_factory=Dead)
+    faults: Faults = field(default_factory=Faults)
 
 
 def draw_board(
-    device: Device, number: int = 0, *, nodes: int | None = None, faults: Dead | None = None
+    device: Device, number: int = 0, *, nodes: int | None = None, faults: Faults | None = None
 ) -> Truth:
-    """Board number `number` of a device. `nodes` says how many cells there are where the file does not.
+    """Board number `number` of a device, any integer; the same parts whatever the target's braces change beside them. `nodes`
+    says how many cells there are where the file does not, `faults` replaces the file's.
 
     Each part is its nominal value times 1 + tolerance · N(0, 1). A bank's part is each of its binary
     weights, so that levels are in error together as in a real switched bank; a bank given by its levels errs
@@ -61,7 +68,7 @@ def draw_board(
     spec, graph = device.spec, device.topology
     n = graph.nodes if graph.nodes is not None else (nodes or 0)
     m = int(graph.edges.shape[0])
-    streams = Streams(number, spec.name)
+    streams = Streams(number, _base(device))
 
     def factors(purpose: int, shape: tuple[int, ...], tolerance: float) -> FloatArray:
         return np.maximum(_LEAST, 1.0 + tolerance * streams.at(purpose).standard_normal(shape))
@@ -90,7 +97,12 @@ def draw_board(
         coupling_levels=table(7, m, spec.coupling),
     )
     temperature = frozen(factors(9, (n,), spec.noise.temperature_tolerance))
-    return Truth(parts, temperature, faults or Dead())
+    return Truth(parts, temperature, spec.faults if faults is None else faults)
+
+
+def _base(device: Device) -> str:
+    """A device's name without what its target's braces change."""
+    return device.spec.name.partition("{")[0]
 
 
 def calibrated_device(device: Device, truth: Truth, error: float = 0.0, seed: int = 0) -> Device:
@@ -114,22 +126,16 @@ def true_circuit(codes: Quantized, member: int, device: Device, truth: Truth) ->
     The controller sets each source to κ_i = θ/R_i by the resistance that it knows; the board adds its factor.
     """
     known = board(codes, member, device)
-    cell, edges = codes.cell, codes.edges
-    alive = ~np.isin(cell, truth.faults.cells)
-    broken = {tuple(sorted(pair)) for pair in truth.faults.couplers}
-    if broken and edges.size:
-        pairs = np.sort(cell[edges], axis=1)
-        open_now = np.array([tuple(p) in broken for p in pairs.tolist()])
-        # An open coupler leaves nothing, whatever its code; 0 is the value of a switched-off one.
-        off = replace(codes, edges=frozen(edges[~open_now], np.int64), coupling=codes.coupling[:, ~open_now])
-        codes = off
-    true = board(codes, member, replace(device, calibration=truth.parts))
-    noise = known.noise * truth.temperature[cell]
+    real = replace(device, calibration=truth.parts)
+    seen, spare = faulty(codes, real, truth.faults)
+    true = board(seen, member, real)
+    noise = known.noise * truth.temperature[codes.cell]
+    alive = ~np.isin(codes.cell, truth.faults.dead_cells)
     keep = np.flatnonzero(alive)
     return (
         replace(
             true,
-            matrix=sparse.csr_array(true.matrix[keep][:, keep]),
+            matrix=sparse.csr_array((true.matrix + sparse.diags_array(spare))[keep][:, keep]),
             bias=true.bias[keep],
             resistance=true.resistance[keep],
             inductance=true.inductance[keep],
@@ -140,14 +146,64 @@ def true_circuit(codes: Quantized, member: int, device: Device, truth: Truth) ->
     )
 
 
+def faulty(codes: Quantized, device: Device, faults: Faults) -> tuple[Quantized, FloatArray]:
+    """The codes at which a board with faults really stands, and what stuck couplers to cells that the program does not use
+    add to ground [n] (such a cell is shorted, see `spucc.circuit.strays`)."""
+    cell, edges, members = codes.cell, codes.edges, codes.members
+    ground, coupling = np.array(codes.ground), np.array(codes.coupling)
+    position = {int(c): p for p, c in enumerate(cell)}
+    for c, code in faults.stuck_cells:
+        if c in position:
+            ground[:, position[c]] = code
+    at = {pair: k for k, pair in enumerate(map(tuple, np.sort(cell[edges], axis=1).tolist()))}
+    spare = np.zeros(codes.n)
+    new: list[tuple[int, int]] = []
+    values: list[float] = []
+    for i, j, code in faults.stuck_couplers:
+        pair = (min(i, j), max(i, j))
+        if pair in at:
+            coupling[:, at[pair]] = code
+        elif i in position and j in position:
+            new.append((min(position[i], position[j]), max(position[i], position[j])))
+            values.append(code)
+        elif device.family.springs and (i in position or j in position):
+            spare[position[i] if i in position else position[j]] += abs(_value(device, pair, code))
+    keep = np.ones(edges.shape[0], dtype=bool)
+    # An open coupler leaves nothing, whatever its code.
+    keep[[at[p] for i, j in faults.dead_couplers if (p := (min(i, j), max(i, j))) in at]] = False
+    more = np.tile(np.array(values, dtype=coupling.dtype), (members, 1))
+    return (
+        replace(
+            codes,
+            ground=frozen(ground, ground.dtype),
+            edges=frozen(
+                np.concatenate([edges[keep], np.array(new, dtype=np.int64).reshape(-1, 2)]), np.int64
+            ),
+            coupling=frozen(np.concatenate([coupling[:, keep], more], axis=1), coupling.dtype),
+        ),
+        spare,
+    )
+
+
+def _value(device: Device, pair: tuple[int, int], code: float) -> float:
+    """What a coupler makes of a code on a board."""
+    table = device.calibration.coupling_levels
+    if table is not None:
+        table = table[device.coupler_ids(np.array([pair]))]
+    return float(levels_of(device.spec.coupling, np.array([code]), table)[0])
+
+
 class RealCircuits(Circuits):
     """The circuits of a drawn board, its noise sources and its converter."""
 
-    def __init__(self, configuration: Configuration, device: Device, truth: Truth) -> None:
+    def __init__(self, configuration: Configuration, device: Device, truth: Truth, seed: int = 0) -> None:
         codes = configuration.codes
         super().__init__([board(codes, m, device) for m in range(codes.members)])
         self._spec = device.spec
         self._true = [true_circuit(codes, m, device, truth) for m in range(codes.members)]
+        self._laws: dict[int, Gaussian] = {}
+        # All chains of all jobs are the same board's, and so is the wandering of its noise.
+        self._power = Power(device.spec.noise.drift, Streams(seed, _base(device), _DRIFT))
 
     def _update(self, m: int) -> float:
         """The interval [s] at which noise is updated, 0 where it is white to seven digits or more."""
@@ -158,6 +214,11 @@ class RealCircuits(Circuits):
         return 0.0 if tau * float(np.linalg.norm(system(circuit).drift, 1)) < _WHITE else tau
 
     def law(self, m: int, dtype: str) -> Gaussian:
+        if m not in self._laws:
+            self._laws[m] = self._law(m)
+        return self._laws[m]
+
+    def _law(self, m: int) -> Gaussian:
         circuit, tau = self._true[m][0], self._update(m)
         if not tau:
             return cells(circuit)
@@ -166,8 +227,22 @@ class RealCircuits(Circuits):
         covariance = repeated(f, q, None)[1][before:, before:]
         return Gaussian(linear.mean_read(), covariance=linear.read(covariance))
 
+    def shown(self, m: int) -> Gaussian:
+        """The law of what the converter shows of member m: dead cells at 0, its noise and its rounding (step²/12) added;
+        neither clipping nor drift."""
+        law, alive, adc = self.law(m, "float64"), self._true[m][1], self._spec.adc
+        step = (
+            0.0
+            if adc.bits is None or not np.isfinite(adc.full_scale)
+            else adc.full_scale * 2.0 ** (1 - adc.bits)
+        )
+        mean, covariance = np.zeros(alive.size), np.zeros((alive.size, alive.size))
+        mean[alive], covariance[np.ix_(alive, alive)] = law.mean, law.cov()
+        np.fill_diagonal(covariance, np.diagonal(covariance) + adc.noise**2 + step**2 / 12.0)
+        return Gaussian(mean, covariance=covariance)
+
     def path(self, m: int, interval: float, settle: float, dtype: str) -> Stepper | Walk:
-        interval = max(interval, 1.0 / self._spec.adc.rate)
+        interval = self._apart(interval)
         circuit, tau = self._true[m][0], self._update(m)
         if not tau:
             return stepper(circuit, interval, settle, dtype)
@@ -178,8 +253,13 @@ class RealCircuits(Circuits):
         return general(linear, *repeated(f, q, max(1, round(interval / tau))), begin, np.float64)
 
     def readout(self, m: int, source: Cells, interval: float, streams: Streams) -> Cells:
-        alive = self._true[m][1]
-        return Converted(source, alive, self._spec.adc, self._spec.noise.drift, interval, streams)
+        circuit, alive = self._true[m]
+        centre = factorise(circuit.matrix).solve(circuit.bias) if circuit.bias.any() else np.zeros(circuit.n)
+        return Converted(source, alive, centre, self._spec.adc, self._power, self._apart(interval), streams)
+
+    def _apart(self, interval: float) -> float:
+        """The time [s] between two draws, which the converter's rate bounds."""
+        return max(interval, 1.0 / self._spec.adc.rate)
 
 
 def _small_enough(circuit: Board) -> None:
@@ -191,28 +271,47 @@ def _small_enough(circuit: Board) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Power:
+    """The power of all the injected noise together as it wanders: a sum of slow waves, periods from a second to an hour, of
+    relative standard deviation `drift`: a function of time, so that a run can be resumed anywhere."""
+
+    drift: float
+    streams: Streams
+
+    def at(self, time: NDArray[Any]) -> FloatArray:
+        """The factor on the power at times [k] in s."""
+        waves = 12
+        rate = 2.0 * np.pi / np.geomspace(1.0, 3600.0, waves)
+        a, b = self.streams.at(0).standard_normal((2, waves))
+        wave = (np.cos(np.outer(time, rate)) @ a + np.sin(np.outer(time, rate)) @ b) / np.sqrt(waves)
+        return np.asarray(np.maximum(_LEAST, 1.0 + self.drift * wave))
+
+
 @dataclass
 class Converted:
     """The cells as the converter shows them: noise power that wanders, input noise, steps of
     2·full_scale/2^bits, and nothing beyond ±full_scale. Dead cells read 0.
 
-    The wandering is a sum of slow waves, periods from a second to an hour, of relative standard deviation
-    `drift` together: a function of time, so that a run can be resumed anywhere.
+    The power moves the fluctuations about `centre` [cells], which bias currents hold, and not the centre; so much slower than
+    any circuit that these follow it at once.
     """
 
     source: Cells
     alive: BoolArray
+    centre: FloatArray
     adc: Adc
-    drift: float
+    power: Power
     interval: float
     streams: Streams
     _noise: Normals | None = None
 
     def take(self, first: int, count: int) -> NDArray[Any]:
         shown = self.source.take(first, count)
-        if self.drift:
-            gain = self._gain(first, count, shown.shape[0])[:, :, None]
-            shown = np.asarray(shown * gain.astype(shown.dtype))
+        if self.power.drift:
+            size = np.sqrt(self.power.at(np.arange(first, first + count) * self.interval)).astype(shown.dtype)
+            centre = self.centre.astype(shown.dtype)
+            shown = centre + (shown - centre) * size[:, None]
         if self.alive.all():
             y = shown
         else:
@@ -223,17 +322,6 @@ class Converted:
                 self._noise = Normals(self.streams, y.shape[0], y.shape[2], str(y.dtype))
             y = np.asarray(y + self.adc.noise * self._noise.take(first, count))
         return digitised(y, self.adc)
-
-    def _gain(self, first: int, count: int, chains: int) -> FloatArray:
-        time = np.arange(first, first + count) * self.interval
-        waves = 12
-        rate = 2.0 * np.pi / np.geomspace(1.0, 3600.0, waves)
-        out = np.empty((chains, count))
-        for c in range(chains):
-            a, b = self.streams.at(c, 2**62).standard_normal((2, waves))
-            out[c] = (np.cos(np.outer(time, rate)) @ a + np.sin(np.outer(time, rate)) @ b) / np.sqrt(waves)
-        # Power wanders by `drift`, amplitude by half of it.
-        return np.asarray(np.sqrt(np.maximum(_LEAST, 1.0 + self.drift * out)))
 
     @property
     def state(self) -> NDArray[Any]:
@@ -257,22 +345,86 @@ def digitised(y: NDArray[Any], adc: Adc) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class BoardModel:
-    """Runs programs on board number `number` of their device, with `faults` that the file does not know of,
-    or on the board `truth`."""
+    """Runs programs on a board of their device: number `number`, by default that of the run's seed, with the device file's
+    faults or `faults` in their place; or on the board `truth`."""
 
     name: str = "board-model"
-    number: int = 0
-    faults: Dead = field(default_factory=Dead)
+    number: int | None = None
+    faults: Faults | None = None
     truth: Truth | None = None
 
-    def board(self, device: Device, codes: Quantized) -> Truth:
+    def on_board(self, number: int) -> BoardModel:
+        """The same on board `number`."""
+        return replace(self, number=number)
+
+    def board(self, device: Device, codes: Quantized, seed: int = 0) -> Truth:
         """The board that a program would run on."""
         if self.truth is not None:
             return self.truth
-        return draw_board(device, self.number, nodes=int(codes.cell.max(initial=-1)) + 1, faults=self.faults)
+        number = seed if self.number is None else self.number
+        return draw_board(device, number, nodes=int(codes.cell.max(initial=-1)) + 1, faults=self.faults)
+
+    def circuits(self, job: Job, device: Device, seed: int) -> RealCircuits:
+        """A job's circuits on the board of a run. Raises E0726 for a job that is not compiled, E0722 for cells that are not
+        linear."""
+        configuration = configuration_of(job)
+        return RealCircuits(configuration, device, self.board(device, configuration.codes, seed), seed)
 
     def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
         """See `spucc.backend.Backend` and `spucc.targets.exact.reader`."""
-        configuration = configuration_of(job)
-        circuits = RealCircuits(configuration, device, self.board(device, configuration.codes))
-        yield from chunks(reader(configuration, circuits, job.name, request), job, request, progress)
+        circuits = self.circuits(job, device, request.seed)
+        yield from chunks(reader(configuration_of(job), circuits, job.name, request), job, request, progress)
+
+    def about(self, jobs: Iterable[tuple[Job, Device]], seed: int) -> dict[str, float]:
+        """How far the law of the board of a run is from the compiled one, the worst over jobs (`board_error`): `sd_error`,
+        `mean_error_in_sd`, `correlation_error`, and the `drift` of its noise. Without those three where a job is too large or
+        in a loop with the host."""
+        pairs = list(jobs)
+        out = {"drift": max((device.spec.noise.drift for _, device in pairs), default=0.0)}
+        found = [board_error(job, device, self.circuits(job, device, seed)) for job, device in pairs]
+        known = [e for e in found if e is not None]
+        if not known or len(known) < len(found):
+            return out
+        return {
+            "sd_error": max(e.sd for e in known),
+            "mean_error_in_sd": max(e.mean for e in known),
+            "correlation_error": max(e.correlation for e in known),
+            **out,
+        }
+
+
+@dataclass(frozen=True)
+class BoardError:
+    """How far the law of a board is from the compiled one, the worst coordinate or pair: standard deviations relative, means
+    in standard deviations, correlations."""
+
+    sd: float
+    mean: float
+    correlation: float
+
+
+@one_blas_thread()
+def board_error(job: Job, device: Device, circuits: RealCircuits) -> BoardError | None:
+    """What a board's parts and converter (clipping and drift apart) change of the law that the codes stand for. None for jobs
+    of more than 256 coordinates or cells, and for those in a loop with the host, which takes the board to be as its file
+    says."""
+    configuration = configuration_of(job)
+    codes = configuration.codes
+    looped = any(isinstance(b, HostLoop) for b in configuration.readback)
+    if looped or max(codes.n, job.target.n) > _COMPARED:
+        return None
+    if not job.target.n:
+        return BoardError(0.0, 0.0, 0.0)
+    wanted = law(configuration, device)
+    found = law(configuration, device, [circuits.shown(m) for m in range(codes.members)])
+    want, have = wanted.cov(), found.cov()
+    sd, realised = np.sqrt(np.diagonal(want)), np.sqrt(np.diagonal(have))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # A cell that reads nothing is correlated with nothing.
+        correlation = np.nan_to_num(have / np.outer(realised, realised))
+    np.fill_diagonal(correlation, 1.0)
+    return BoardError(
+        float(np.abs(realised / sd - 1.0).max()),
+        float(np.abs((found.mean - wanted.mean) / sd).max()),
+        float(np.abs(correlation - want / np.outer(sd, sd)).max()),
+    )

@@ -3,6 +3,7 @@ every backend is held to. Shares no code with the passes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -149,8 +150,11 @@ def member_law(codes: Quantized, member: int, device: Device) -> Gaussian:
 
 
 @one_blas_thread()
-def member_laws(configuration: Configuration, device: Device) -> tuple[FloatArray, list[Gaussian]]:
+def member_laws(
+    configuration: Configuration, device: Device, shown: Sequence[Gaussian] | None = None
+) -> tuple[FloatArray, list[Gaussian]]:
     """The members' shares, which sum to 1, and their laws of the job's coordinates; one where a host loop makes them alike.
+    `shown` [members] are the laws of the members' cells if they are not those of the codes.
 
     Read-backs are folded: affine maps exactly, a host loop to its stationary law N(P⁻¹h, P⁻¹), which does not
     depend on the codes as long as the loop converges (mapping §3). Raises E0722 for cells that are not linear
@@ -167,7 +171,10 @@ def member_laws(configuration: Configuration, device: Device) -> tuple[FloatArra
         outer = configuration.readback[: loops[0]]
     else:
         weight = codes.weight / np.sum(codes.weight)
-        parts = [member_law(codes, m, device) for m in range(codes.members)]
+        if shown is None:
+            parts = [member_law(codes, m, device) for m in range(codes.members)]
+        else:
+            parts = [corrected(law, back) for law, back in zip(shown, codes.readback)]
         outer = configuration.readback
     for back in reversed(outer):
         if not isinstance(back, Affine):
@@ -177,9 +184,9 @@ def member_laws(configuration: Configuration, device: Device) -> tuple[FloatArra
 
 
 @one_blas_thread()
-def law(configuration: Configuration, device: Device) -> Law:
+def law(configuration: Configuration, device: Device, shown: Sequence[Gaussian] | None = None) -> Law:
     """The law of a job's coordinates, mixed of its members' (`member_laws`, which raises what this does)."""
-    weight, parts = member_laws(configuration, device)
+    weight, parts = member_laws(configuration, device, shown)
     if len(parts) == 1:
         covariance = None if parts[0].precision is not None else parts[0].cov()
         return Law(frozen(parts[0].mean), covariance, parts[0].precision, True)
