@@ -57,6 +57,7 @@ PIPELINES: dict[Family, str] = {
     Family.IDEAL: "normalise,condition,reduce,split,realise,place,quantize,lower,schedule",
     Family.CAPACITIVE: _BOARD,
     Family.RESISTIVE: _BOARD,
+    Family.INDUCTIVE: _BOARD,
     Family.PBIT: "condition,split,encode,gauge,realise-spins,place,embed-spins,quantize-spins,lower-sweeps",
     Family.LANGEVIN: "condition,split,realise-langevin,place,fit-langevin,quantize-langevin,lower-sweeps",
 }

@@ -38,7 +38,7 @@ class Fit(JobPass):
             from spucc.passes.fitting.spring_fit import fit_springs
 
             return fit_springs(job, placed, device, context)
-        if device.family is Family.RESISTIVE:
+        if device.family in (Family.RESISTIVE, Family.INDUCTIVE):
             from spucc.passes.fitting.conductance_fit import fit_conductances
 
             return fit_conductances(job, placed, device, context)

@@ -28,7 +28,7 @@ CHECKED = 2000
 all else, and the front end has looked."""
 
 WAYS = ("scale", "gauge", "signed", "double-cover", "charge", "readout", "split", "nearest")
-"""The ways that a capacitive device may be asked to go, cheapest first; a resistive one goes its own or `readout`."""
+"""The ways that a capacitive device may be asked to go, cheapest first; the others go their own or `readout`."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ _GAUSSIAN: dict[Family, tuple[str, str]] = {
     Family.IDEAL: (__name__, "ideal"),
     Family.RESISTIVE: ("spucc.passes.realising.resistive", "resistive"),
     Family.CAPACITIVE: ("spucc.passes.realising.capacitive", "capacitive"),
+    Family.INDUCTIVE: ("spucc.passes.realising.resistive", "resistive"),
 }
 _OTHERS: dict[Family, tuple[str, str]] = {}
 
@@ -90,7 +91,7 @@ def _refuse(energy: Energy, device: Device) -> None:
         fail(
             "E0511",
             f"cells of the family `{device.family}` cannot hold the Gaussian variable `{energy.label(0)}`",
-            help="compile for `ideal`, a capacitive or a resistive device",
+            help="compile for `ideal`, a capacitive, a resistive or an inductive device",
         )
     _real, spin, bit = energy.domains
     others = np.concatenate([spin, bit])

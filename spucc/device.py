@@ -28,6 +28,7 @@ class Family(StrEnum):
     IDEAL = "ideal"
     CAPACITIVE = "capacitive"
     RESISTIVE = "resistive"
+    INDUCTIVE = "inductive"
     LANGEVIN = "langevin"
     PBIT = "pbit"
 
@@ -35,6 +36,16 @@ class Family(StrEnum):
     def springs(self) -> bool:
         """Whether a coupler adds to both diagonals, as a capacitor between two nodes does."""
         return self is Family.CAPACITIVE
+
+    @property
+    def electric(self) -> bool:
+        """Whether the cells are a linear circuit, which has a clock in seconds."""
+        return self in (Family.CAPACITIVE, Family.RESISTIVE, Family.INDUCTIVE)
+
+    @property
+    def read(self) -> tuple[str, str]:
+        """What a cell's state is, and its unit: the voltage of a node, the current of a coil."""
+        return ("current", "A") if self is Family.INDUCTIVE else ("voltage", "V")
 
 
 class Bank(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -101,7 +112,7 @@ class TopologySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The parts of a cell that are not programmed. Ω, H, F; `theta` [J] = κ0·R is the scale of the injected noise, and is
     programmable between its bounds. `capacitance` is C0 of a resistive cell; `mobility` μ and `temperature` kT of a
-    Langevin unit."""
+    Langevin unit; `coil_coupling` the largest |M|/√(L_p L_q) that two coils of an inductive device can have."""
 
     resistance: Positive = 1e3
     inductance: Positive = 100e-6
@@ -109,6 +120,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     capacitance: Positive = 1e-9
     theta_min: Positive = 1e-24
     theta_max: Positive = 1.0
+    coil_coupling: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     resistance_tolerance: NonNegative = 0.0
     inductance_tolerance: NonNegative = 0.0
     mobility: Positive = 1.0
@@ -116,7 +128,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Strays(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is there although nobody set it [F or S]: at each cell to ground, across every coupler of the board."""
+    """What is there although nobody set it [F, S or H]: at each cell to ground, across every coupler of the board."""
 
     ground: NonNegative = 0.0
     coupling: NonNegative = 0.0
@@ -134,7 +146,7 @@ class Noise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Adc(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The read-out: `bits` over ±`full_scale` [V], input noise [V rms], samples a second."""
+    """The read-out: `bits` over ±`full_scale` [V, of coils A], input noise [V or A rms], samples a second."""
 
     bits: int | None = None
     full_scale: Positive = float("inf")

@@ -34,6 +34,7 @@ from spucc.topology import KINDS, OFFSET_RULES, OFFSET_SOURCES, beside, build, c
 _BASE = {
     Family.CAPACITIVE: "grid-16x16",
     Family.RESISTIVE: "resistive-64",
+    Family.INDUCTIVE: "inductive-16",
     Family.PBIT: "pbit-grid",
     Family.IDEAL: "ideal",
 }
@@ -321,7 +322,12 @@ def _check_parts(spec: DeviceSpec, topology: Topology) -> None:
     named: list[tuple[str, str, Sequence[int], Sequence[tuple[int, int]]]] = [
         ("dead", "dead", dead.cells, dead.couplers),
         ("faults", "dead", faults.dead_cells, faults.dead_couplers),
-        ("faults", "stuck", [c for c, _ in faults.stuck_cells], [(i, j) for i, j, _ in faults.stuck_couplers]),
+        (
+            "faults",
+            "stuck",
+            [c for c, _ in faults.stuck_cells],
+            [(i, j) for i, j, _ in faults.stuck_couplers],
+        ),
     ]
     n = topology.nodes
     for section, kind, cells, couplers in named:
@@ -409,11 +415,17 @@ def _faults(spec: DeviceSpec, table: Mapping[str, Any]) -> Iterator[tuple[str, s
         yield "noise.hold", f"noise.hold is `{spec.noise.hold}`", "it is `held` or `linear`"
     if spec.family.springs and spec.ground.signed:
         yield "ground.signed", "a ground capacitor cannot be negative", "remove `signed` from [ground]"
+    if spec.family is Family.INDUCTIVE:
+        yield from _coil_faults(spec)
     stuck = [("cells", spec.ground, code) for *_, code in spec.faults.stuck_cells]
     stuck += [("couplers", spec.coupling, code) for *_, code in spec.faults.stuck_couplers]
     for parts, bank, code in stuck:
         if why := _no_code(bank, code):
-            yield f"faults.stuck_{parts}", f"{parts} are stuck at {code:g}, {why}", "give a code that the bank has"
+            yield (
+                f"faults.stuck_{parts}",
+                f"{parts} are stuck at {code:g}, {why}",
+                "give a code that the bank has",
+            )
     if spec.adc.bits is not None and not 1 <= spec.adc.bits <= 64:
         yield "adc.bits", f"an ADC of {spec.adc.bits} bits", "it takes 1 to 64"
     known = set(_paths(msgspec.to_builtins(spec)))
@@ -421,6 +433,27 @@ def _faults(spec: DeviceSpec, table: Mapping[str, Any]) -> Iterator[tuple[str, s
         if path not in known:
             near = did_you_mean(path, known) or "name the field by its dotted path: `circuit.resistance`"
             yield "provenance", f"provenance of `{path}`, which is no field of the file", near
+
+
+def _coil_faults(spec: DeviceSpec) -> Iterator[tuple[str, str, str]]:
+    """Of coils: no codes may ask for |M| > k √(L_p L_q), and means are not made by sources."""
+    own, mutual, limit = spec.ground, spec.coupling, spec.circuit.coil_coupling
+    if own.signed:
+        yield "ground.signed", "the inductance of a coil cannot be negative", "remove `signed` from [ground]"
+    least = (own.min if own.levels is None else min(own.levels, default=0.0)) + spec.strays.ground
+    most = (mutual.max if mutual.levels is None else max(mutual.levels, default=0.0)) + spec.strays.coupling
+    if not most <= limit * least:
+        yield (
+            "coupling.max",
+            f"a mutual inductance of up to {most:g} H is more than coils of {least:g} H and a coupling of {limit:g} have",
+            f"give a `max` of at most {limit * least:g} H, coils that begin higher, or a larger circuit.coil_coupling",
+        )
+    if spec.bias is not None:
+        yield (
+            "bias",
+            "sources in series with coils set their mean currents whatever the couplers do",
+            "remove [bias]: means are added at the read-out",
+        )
 
 
 def _no_code(bank: Bank, code: float) -> str:

@@ -89,7 +89,7 @@ class Placed:
         springs (capacitors):  C_pp = ground_p + Σ_k |coupling_k|,  C_pq = −coupling_k
         otherwise:             C_pp = ground_p,                     C_pq = −coupling_k
 
-    and the dimensionless K of the cells is C / scale: scale is θ [J] for capacitors, κ0/C0 for resistive cells, and 1 on
+    and the dimensionless K of the cells is C / scale: scale is θ [J] for capacitors and coils, κ0/C0 for resistive cells, 1 on
     families without units. A positive coupling is attractive, whatever the family. Strays are the device's, not in `ground`
     and `coupling`: `spucc.circuit.network` adds them. A capacitor bank with `min` 0 can be switched off. `coordinate` and
     `role` are those of the logical cell, one entry a position.

@@ -76,6 +76,7 @@ DEFAULT_BACKENDS: dict[Family, str] = {
     Family.IDEAL: "exact",
     Family.CAPACITIVE: "exact",
     Family.RESISTIVE: "exact",
+    Family.INDUCTIVE: "exact",
     Family.PBIT: "pbit",
     Family.LANGEVIN: "langevin",
 }

@@ -23,9 +23,10 @@ from spucc.stages import Quantized
 class Board:
     """One load of a device, in SI units. n cells in the order of the configuration's positions.
 
-    `matrix` [n, n]: C [F] of capacitors, G [S] of resistive cells, the quadratic part of the potential
-    elsewhere. `bias` [n]: the injected current [A], or the linear part of the potential. `resistance` [Ω],
-    `inductance` [H], `series_resistance` [Ω], `noise` [n]: κ_i [A²/Hz] of each cell's source. `scale` as in
+    `matrix` [n, n]: C [F] of capacitors, G [S] of resistive cells, L [H] of coils, the quadratic part of the
+    potential elsewhere. `bias` [n]: the injected current [A], or the linear part of the potential. `resistance`
+    [Ω], `inductance` [H] of the coils beside capacitors, `series_resistance` [Ω], `noise` [n]: κ_i of each
+    cell's source, A²/Hz of currents, V²/Hz of the voltages in series with coupled coils. `scale` as in
     `spucc.stages.Placed`: the precision of the cells is matrix/scale where the circuit is in equilibrium.
     """
 
@@ -49,21 +50,33 @@ class Board:
         """Whether the law after infinite time is the Boltzmann law of the matrix, N(matrix⁻¹ bias,
         scale·matrix⁻¹).
 
-        For capacitors: no series resistance and every source at the temperature of its resistor, κ_i R_i = θ.
+        Every source is at the temperature of its resistor (`temperatures`); of capacitors none is lost in series
+        with a coil.
         """
-        if self.family is not Family.CAPACITIVE:
-            return bool(np.ptp(self.noise) <= 1e-12 * self.noise.max(initial=0.0))
-        theta = self.noise * self.resistance
-        return not self.series_resistance.any() and bool(np.ptp(theta) <= 1e-12 * theta.max(initial=0.0))
+        if self.family is Family.CAPACITIVE and self.series_resistance.any():
+            return False
+        theta = self.temperatures
+        return bool(np.ptp(theta) <= 1e-12 * theta.max(initial=0.0)) if theta.size else True
+
+    @property
+    def loop(self) -> FloatArray:
+        """What a current through each coil meets [n], in Ω."""
+        return self.resistance + self.series_resistance
+
+    @property
+    def temperatures(self) -> FloatArray:
+        """The scale that each cell's noise really has [n]: κR of capacitors and κ/R of coils [J], κ/C0 of resistive
+        cells, κ elsewhere."""
+        if self.family is Family.CAPACITIVE:
+            return self.noise * self.resistance
+        if self.family is Family.INDUCTIVE:
+            return self.noise / self.loop
+        return self.noise / (self.capacitance if self.family is Family.RESISTIVE else 1.0)
 
     @property
     def temperature(self) -> float:
-        """The scale that the noise really has: κR of capacitors [J], κ/C0 of resistive cells, κ elsewhere."""
-        if not self.n:
-            return self.scale
-        if self.family is Family.CAPACITIVE:
-            return float(self.noise[0] * self.resistance[0])
-        return float(self.noise[0]) / (self.capacitance if self.family is Family.RESISTIVE else 1.0)
+        """That of the first cell; of all in equilibrium."""
+        return float(self.temperatures[0]) if self.n else self.scale
 
 
 def levels_of(bank: Bank, codes: IntArray | FloatArray, table: FloatArray | None) -> FloatArray:
@@ -78,8 +91,8 @@ def levels_of(bank: Bank, codes: IntArray | FloatArray, table: FloatArray | None
 def board(codes: Quantized, member: int, device: Device) -> Board:
     """The circuit that member `member` of a configuration makes on a device.
 
-    Noise is injected at θ/R_i with the resistance that is known (measured, else nominal), so that a
-    calibrated board of unequal resistors is in equilibrium.
+    Noise is injected at θ/R_i (in loops of coils at θR_i) with the resistance that is known (measured, else
+    nominal), so that a calibrated board of unequal resistors is in equilibrium.
 
     Raises:
         SpuccError: E0722 for a device whose cells do not obey a linear equation.
@@ -107,8 +120,11 @@ def board(codes: Quantized, member: int, device: Device) -> Board:
     circuit = spec.circuit
     scale = float(codes.scale[member])
     resistance = known(measured.resistance, circuit.resistance)
+    series = known(measured.series_resistance, circuit.series_resistance)
     if device.family is Family.CAPACITIVE:
         noise = scale / resistance
+    elif device.family is Family.INDUCTIVE:
+        noise = scale * (resistance + series)
     elif device.family is Family.RESISTIVE:
         noise = np.full(codes.n, scale * circuit.capacitance)
     else:
@@ -119,7 +135,7 @@ def board(codes: Quantized, member: int, device: Device) -> Board:
         bias=bias,
         resistance=resistance,
         inductance=known(measured.inductance, circuit.inductance),
-        series_resistance=known(measured.series_resistance, circuit.series_resistance),
+        series_resistance=series,
         noise=noise,
         capacitance=circuit.capacitance,
         mobility=circuit.mobility,

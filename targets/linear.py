@@ -73,10 +73,11 @@ class Linear:
 
 def system(circuit: Board) -> Linear:
     """The equation of a circuit (physics §1, §3). Capacitors have the states (i, v), the other families their
-    cells. Passive parts and a positive definite matrix make it stable: its energy can but fall, and no mode
-    swings without a voltage on its resistors.
+    cells; coupled coils in series with resistors L di = −R i dt + √(2κ) dW, so i ~ N(0, θL⁻¹) (mapping §4).
+    Passive parts and a positive definite matrix make it stable: its energy can but fall, and no mode swings
+    without a voltage on its resistors.
 
-    Raises E0721 where the matrix of capacitors or conductances is not positive definite, E0720 for parts that
+    Raises E0721 where the matrix of capacitors, conductances or coils is not positive definite, E0720 for parts that
     no passive circuit has.
     """
     assert_passive(circuit)
@@ -93,8 +94,12 @@ def system(circuit: Board) -> Linear:
         drift[n:, :n], drift[n:, n:] = left * i_unit, left * (v_unit / circuit.resistance)
         noise = np.concatenate([np.zeros((n, n)), left * np.sqrt(2.0 * circuit.noise)])
         return Linear(drift, noise, np.zeros(2 * n), np.concatenate([i_unit, v_unit]), n, True)
-    rate, strength = overdamped(circuit)
     unit = np.sqrt(circuit.scale / np.diagonal(k))
+    if circuit.family is Family.INDUCTIVE:
+        left = DenseFactor(k).solve(np.eye(n)) / unit[:, None]
+        noise = left * np.sqrt(2.0 * circuit.noise)
+        return Linear(left * (circuit.loop * unit), noise, np.zeros(n), unit, n, True)
+    rate, strength = overdamped(circuit)
     mean = factorise(k).solve(circuit.bias) / unit
     return Linear(rate * k * unit / unit[:, None], np.diag(np.sqrt(strength) / unit), mean, unit, n, True)
 
@@ -112,19 +117,10 @@ def boltzmann(circuit: Board, linear: Linear) -> FloatArray:
 
 
 def overdamped(circuit: Board) -> tuple[float, FloatArray]:
-    """(a, D): dv = −a (K v − bias) dt + √D dW of the families without inductors."""
+    """(a, D): dv = −a (K v − bias) dt + √D dW of the families whose matrix drives them."""
     if circuit.family is Family.RESISTIVE:
         return 1.0 / circuit.capacitance, 2.0 * circuit.noise / circuit.capacitance**2
     return circuit.mobility, 2.0 * circuit.mobility * circuit.noise
-
-
-def inductive(inductance: FloatArray, resistance: FloatArray, theta: float) -> Linear:
-    """Coupled coils L [n, n] in series with resistors R [n] at θ: L di = −R i dt + √(2θR) dW, so i ~ N(0,
-    θL⁻¹) (mapping §4, mutual inductors read as currents)."""
-    n = resistance.size
-    unit = np.sqrt(theta / np.diagonal(inductance))
-    left = DenseFactor(inductance).solve(np.eye(n)) / unit[:, None]
-    return Linear(left * (resistance * unit), left * np.sqrt(2.0 * theta * resistance), np.zeros(n), unit, n)
 
 
 def assert_passive(circuit: Board) -> None:
@@ -309,8 +305,8 @@ class Modes:
     """The equation as functions of one symmetric matrix M of the cells: every eigenvalue m of M is a mode of
     its own.
 
-    Of an overdamped circuit x' = −a m x: one number a mode. Of equal RLC cells, C's mode c has the states (i,
-    v) in units √(θ/ℓ), √θ/√c: two. `kind` is 1 or 2; see `transfer`.
+    Of an overdamped circuit x' = −a mᵖ x, p = 1, of coupled coils p = −1: one number a mode. Of equal RLC
+    cells, C's mode c has the states (i, v) in units √(θ/ℓ), √θ/√c: two. `kind` is 1 or 2; see `transfer`.
     """
 
     kind: int
@@ -320,11 +316,12 @@ class Modes:
     resistance: float = 1.0
     series: float = 0.0
     kappa: float = 0.0
+    power: int = 1
 
     def transfer(self, m: FloatArray, h: float) -> tuple[FloatArray, FloatArray]:
         """F and a lower root of Q for eigenvalues m [k]: [k, kind, kind] each, in SI units."""
         if self.kind == 1:
-            x = self.rate * m * h
+            x = self.rate * m**self.power * h
             spread = -np.expm1(-2.0 * x) / m if isfinite(h) else 1.0 / m
             root = np.sqrt(self.scale * spread)
             return np.exp(-x)[:, None, None], root[:, None, None]
@@ -387,7 +384,11 @@ def modes(circuit: Board) -> Modes | None:
             return None
         r, ell, series, kappa = (float(p[0]) for p in parts)
         return Modes(2, 0.0, circuit.scale, ell, r, series, kappa)
+    if circuit.family is Family.INDUCTIVE:
+        if not (equal(circuit.loop) and equal(circuit.noise)):
+            return None
+        return Modes(1, float(circuit.loop[0]), circuit.temperature, power=-1)
     rate, strength = overdamped(circuit)
     if not equal(strength):
         return None
-    return Modes(1, rate, float(strength[0]) / (2.0 * rate)) if circuit.n else None
+    return Modes(1, rate, float(strength[0]) / (2.0 * rate))

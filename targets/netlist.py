@@ -2,8 +2,9 @@
 
 A coupling capacitor between two nodes is the Maxwell entry −c. A negative coupler is the same capacitor behind an
 ideal 1:−1 transformer, an E and an F source: the E source shows the capacitor minus the other node's voltage, and
-the F source draws the capacitor's current from that node too (physics §6). Values are written in base units as
-`%.9g`, since SPICE reads M as milli.
+the F source draws the capacitor's current from that node too (physics §6). Coupled coils are K elements, of
+either sign; the noise is a voltage in each loop, and an H source shows the loop's current as the cell's voltage.
+Values are written in base units as `%.9g`, since SPICE reads M as milli.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ FIXED_STEP = "method=trap reltol=0.1 abstol=1e-3 vntol=1 chgtol=1e-6 trtol=1000"
 
 # Steps that follow a waveform to some 1e-4 of it (physics §6).
 ACCURATE = "method=trap reltol=1e-5 abstol=1e-15 vntol=1e-9 chgtol=1e-18"
+
+
+# How couplers of either sign are made. Positive ones attract, as a negative mutual inductance does.
+_WAYS = {
+    Family.CAPACITIVE: ("", ", transformer"),
+    Family.RESISTIVE: ("", ", inverted"),
+    Family.INDUCTIVE: (", windings opposed", ", windings aiding"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,28 +66,25 @@ def load(codes: Quantized, member: int, device: Device, energy: Energy, prefix: 
     Raises:
         SpuccError: E0731 for a family whose cells are not a linear circuit; E0722 as `board` does.
     """
-    if device.family not in (Family.CAPACITIVE, Family.RESISTIVE):
+    if not device.family.electric:
         fail(
             "E0731",
             f"`{device.name}` is not a circuit that SPICE could simulate: its family is `{device.family}`",
-            help="compile for a capacitive or a resistive device, e.g. --target spu8",
+            help="compile for a capacitive, a resistive or an inductive device, e.g. --target spu8",
         )
     spec, measured, cells = device.spec, device.calibration, codes.cell
     table = measured.coupling_levels
     if table is not None and codes.edges.size:
         table = table[device.coupler_ids(cells[codes.edges])]
     values = levels_of(spec.coupling, codes.coupling[member], table)
-    unit = spec.coupling.unit
+    positive, negative = _WAYS[device.family]
     notes = {
-        (int(p), int(q)): _switches(spec.coupling, code, value, unit)
+        (int(p), int(q)): _switches(spec.coupling, code, value, negative if code < 0 else positive)
         for (p, q), code, value in zip(codes.edges, codes.coupling[member], values)
     }
     table = None if measured.ground_levels is None else measured.ground_levels[cells]
     values = levels_of(spec.ground, codes.ground[member], table)
-    ground = tuple(
-        _switches(spec.ground, code, value, spec.ground.unit)
-        for code, value in zip(codes.ground[member], values)
-    )
+    ground = tuple(_switches(spec.ground, code, value) for code, value in zip(codes.ground[member], values))
     sign = {Role.PLUS: "+", Role.MINUS: "-"}
     names = tuple(
         (energy.label(int(c)) if c >= 0 else Role(int(r)).name.lower()) + sign.get(Role(int(r)), "")
@@ -88,16 +94,16 @@ def load(codes: Quantized, member: int, device: Device, energy: Energy, prefix: 
     return Load(board(codes, member, device), prefix, where, names, ground, notes)
 
 
-def _switches(bank: Bank, code: float, value: float, unit: str) -> str:
-    """What a bank is set to, for a comment."""
+def _switches(bank: Bank, code: float, value: float, way: str = "") -> str:
+    """What a bank is set to and in which `way`, for a comment."""
+    unit = bank.unit
     if bank.continuous:
-        return f"set to {value:.6g} {unit}"
+        return f"set to {value:.6g} {unit}{way if value else ''}"
     magnitude = abs(int(code))
     if magnitude == 0 and value == 0:
         return "switch open"
-    sign = ", transformer" if code < 0 else ""
     bits = f" = {magnitude:0{bank.bits}b}" if bank.bits else ""
-    return f"code {magnitude}{bits}{sign}: {value:.6g} {unit}"
+    return f"code {magnitude}{bits}{way}: {value:.6g} {unit}"
 
 
 def netlist(
@@ -111,7 +117,8 @@ def netlist(
 ) -> str:
     """A netlist with every load and its noise file, all with the same time step, ready for `ngspice -b`.
 
-    Nodes: cell k of a load is `<prefix><k>`; its noise is the node `<prefix><k>_w`, in ampere shown as volt.
+    Nodes: cell k of a load is `<prefix><k>`; its noise is the node `<prefix><k>_w`, in ampere shown as volt. Of
+    coils the cells are ampere shown as volt, and the noise is volt.
     """
     rows = [f"* {title}", *(f"* {line}" for line in header)]
     for one, noise in zip(loads, noises):
@@ -139,13 +146,18 @@ def _cells(one: Load) -> list[str]:
         ground = diagonal - (np.asarray(off.sum(axis=1)).ravel() - np.abs(diagonal))
     else:
         ground = diagonal
+    own = "its coil" if circuit.family is Family.INDUCTIVE else "bank to ground"
     rows = []
     for k in range(circuit.n):
         node = one.node(k)
-        rows.append(
-            f"* cell {one.cells[k]} stands for {one.stands_for[k]}; bank to ground: {one.ground_note[k]}"
-        )
-        if circuit.family is Family.CAPACITIVE:
+        rows.append(f"* cell {one.cells[k]} stands for {one.stands_for[k]}; {own}: {one.ground_note[k]}")
+        if circuit.family is Family.INDUCTIVE:
+            # A loop of noise source, ammeter, resistors and coil; what is read is the ammeter's current.
+            rows.append(f"V{node} {node}_e {node}_r DC 0")
+            rows.append(f"R{node} {node}_r {node}_l {circuit.loop[k]:.9g}")
+            rows.append(f"L{node} {node}_l 0 {ground[k]:.9g}")
+            rows.append(f"H{node} {node} 0 V{node} 1")
+        elif circuit.family is Family.CAPACITIVE:
             # Strays included. What couplers with a stray take from it may leave none or less.
             if ground[k] != 0:
                 rows.append(f"C{node} {node} 0 {ground[k]:.9g}")
@@ -176,7 +188,10 @@ def _couplers(one: Load) -> list[str]:
         name = f"{one.prefix}{one.cells[p]}_{one.cells[q]}"
         note = one.coupling_note.get((p, q), "stray only")
         rows.append(f"* coupler {one.cells[p]}-{one.cells[q]}: {note}")
-        if circuit.family is Family.RESISTIVE:
+        if circuit.family is Family.INDUCTIVE:
+            own = circuit.matrix[p, p] * circuit.matrix[q, q]
+            rows.append(f"K{name} L{a} L{b} {entry / np.sqrt(own):.12g}")
+        elif circuit.family is Family.RESISTIVE:
             # An active conductance of either sign: each side draws entry times the other's voltage.
             rows += [f"G{name}a {a} 0 {b} 0 {entry:.9g}", f"G{name}b {b} 0 {a} 0 {entry:.9g}"]
         elif entry < 0:
@@ -194,16 +209,20 @@ def _noise(one: Load, noise: Noise) -> list[str]:
     nodes = [f"{node}_w" for node in one.nodes]
     zeros = " ".join("0" for _ in nodes)
     scales = " ".join(f"{unit:.9g}" for unit in noise.unit)
-    rows = [f"* noise currents: a row of {noise.name} every {noise.step:.9g} s, as ampere on nodes *_w"]
+    loops = one.board.family is Family.INDUCTIVE
+    shown = "voltages" if loops else "currents"
+    unit = "" if loops else ", as ampere"
+    rows = [f"* noise {shown}: a row of {noise.name} every {noise.step:.9g} s{unit} on nodes *_w"]
     rows.append(f"A{one.prefix}noise %v([{' '.join(nodes)}]) {one.prefix}source")
     rows.append(
         f'.model {one.prefix}source filesource (file="{noise.name}" amploffset=[{zeros}] amplscale=[{scales}] '
         f"timeoffset=0 timescale={noise.step:.12g} timerelative=false amplstep=false)"
     )
-    rows += [f"G{node}_w 0 {node} {node}_w 0 1" for node in one.nodes]
-    return rows
+    if loops:
+        return rows + [f"E{node}_w {node}_e 0 {node}_w 0 1" for node in one.nodes]
+    return rows + [f"G{node}_w 0 {node} {node}_w 0 1" for node in one.nodes]
 
 
 def currents(circuit: Board, step: float) -> FloatArray:
-    """Standard deviation [n] in A of noise that is white at a step [s]: √(2κ/h)."""
+    """Standard deviation [n] in A (of loops in V) of noise that is white at a step [s]: √(2κ/h)."""
     return np.asarray(np.sqrt(2.0 * circuit.noise / step))

@@ -12,7 +12,7 @@ from spucc.diagnostics import Diagnostic, SpuccError
 _BOUNDS = {"R": (1e-6, 1e15, "Ω"), "C": (1e-21, 1e3, "F"), "L": (1e-15, 1e6, "H")}
 
 # Parts that carry a direct current from their first node to their second.
-_CONDUCTS = ("R", "L", "E", "V")
+_CONDUCTS = ("R", "L", "E", "V", "H")
 
 
 def diagnose_netlist(text: str) -> Iterator[Diagnostic]:
@@ -35,12 +35,20 @@ def diagnose_netlist(text: str) -> Iterator[Diagnostic]:
                 links.append((node, "0"))
                 nodes.setdefault(node, number)
             continue
+        if kind == "K":
+            missing = [w for w in words[1:3] if w.lower() not in names]
+            if missing:
+                yield Diagnostic(
+                    "E0735", f"line {number}: `{name}` couples `{missing[0]}`, which is not there"
+                )
+            yield from _value(number, kind, name, words)
+            continue
         for node in words[1:3]:
             nodes.setdefault(node, number)
         yield from _value(number, kind, name, words)
         if kind in _CONDUCTS:
             links.append((words[1], words[2]))
-        if kind == "F" and words[3].lower() not in names:
+        if kind in "FH" and words[3].lower() not in names:
             yield Diagnostic("E0735", f"line {number}: `{name}` follows `{words[3]}`, which is not there")
     reached = _reached(links)
     for node, number in nodes.items():
@@ -56,6 +64,8 @@ def _value(number: int, kind: str, name: str, words: list[str]) -> Iterator[Diag
         return
     if not isfinite(value):
         yield Diagnostic("E0735", f"line {number}: `{name}` has the value {value}")
+    elif kind == "K" and not -1 < value < 1:
+        yield Diagnostic("E0735", f"line {number}: `{name}` couples two coils by {value:g}, beyond 1")
     elif kind in _BOUNDS:
         low, high, unit = _BOUNDS[kind]
         if not low <= value <= high:

@@ -9,7 +9,7 @@ out, and `error` bounds them.
 
 RLC cells have the states (φ, q) = (L i, C v), in which the noise is that of each cell by itself (physics §1):
 dφ = (C⁻¹q − (r/L) φ) dt, dq = −(φ/L + R⁻¹C⁻¹q) dt + √(2κ) dW. ‖A‖ is that of the energy norm φ²/L + qᵀC⁻¹q, so that errors
-are in standard deviations of equilibrium.
+are in standard deviations of equilibrium. Coupled coils have the states φ = L i: dφ = −R L⁻¹φ dt + √(2κ) dW.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Walk:
         assert_passive(circuit)
         self._circuit, self._factor = circuit, factorise(circuit.matrix)
         self._pairs = circuit.family is Family.CAPACITIVE
+        # Charges or fluxes, of which the matrix's inverse makes the cells.
+        self._dual = self._pairs or circuit.family is Family.INDUCTIVE
         n = circuit.n
         self.n, self.states = n, 2 * n if self._pairs else n
         low, high = bounds(circuit.matrix, self._factor)
@@ -62,6 +64,9 @@ class Walk:
             )
             self._noise = np.sqrt(2.0 * circuit.noise)
             self.mean = np.zeros(n)
+        elif self._dual:
+            fastest, self.slowest = float(circuit.loop.max()) / low, float(circuit.loop.min()) / high
+            self._noise, self.mean = np.sqrt(2.0 * circuit.noise), np.zeros(n)
         else:
             rate, strength = overdamped(circuit)
             fastest, self.slowest, self._rate = rate * high, rate * low, rate
@@ -96,14 +101,15 @@ class Walk:
 
     def at(self, cells: FloatArray) -> FloatArray:
         """The states [chains, states] with cells [chains, n] and no current in the coils."""
-        if self._pairs:
-            return np.concatenate([np.zeros_like(cells), (self._circuit.matrix @ cells.T).T], axis=1)
-        return cells - self.mean
+        if not self._dual:
+            return cells - self.mean
+        dual = (self._circuit.matrix @ cells.T).T
+        return np.concatenate([np.zeros_like(cells), dual], axis=1) if self._pairs else dual
 
     def cells(self, state: FloatArray) -> FloatArray:
         """What is read of states [chains, states]: [chains, n]."""
-        if self._pairs:
-            return np.asarray(self._factor.solve(state[:, self.n :].T).T)
+        if self._dual:
+            return np.asarray(self._factor.solve(state[:, self.states - self.n :].T).T)
         return state + self.mean
 
     def substep(self, x: FloatArray, zeta: FloatArray, step: float, mix: FloatArray) -> FloatArray:
@@ -130,9 +136,11 @@ class Walk:
 
     def _drift(self, x: FloatArray) -> FloatArray:
         """A x [states, chains]."""
-        if not self._pairs:
-            return np.asarray(self._rate * (self._circuit.matrix @ x))
         n, b = self.n, self._circuit
+        if not self._dual:
+            return np.asarray(self._rate * (b.matrix @ x))
+        if not self._pairs:
+            return np.asarray(b.loop[:, None] * self._factor.solve(x))
         current = x[:n] / b.inductance[:, None]
         voltage = self._factor.solve(x[n:])
         flux = b.series_resistance[:, None] * current - voltage
@@ -146,9 +154,12 @@ class Walk:
         rows = np.zeros((ceil(len(rngs) / tile) * tile, n))
         rows[: len(rngs)] = z[:, self.states - n :]
         v = sqrt(b.temperature) * self._factor.colour(rows)[: len(rngs)].T
-        if not self._pairs:
+        if not self._dual:
             return np.asarray(v)
-        return np.concatenate([np.sqrt(b.temperature * b.inductance)[:, None] * z[:, :n].T, b.matrix @ v])
+        dual = np.asarray(b.matrix @ v)
+        if not self._pairs:
+            return dual
+        return np.concatenate([np.sqrt(b.temperature * b.inductance)[:, None] * z[:, :n].T, dual])
 
     def _steps(self, time: float) -> tuple[int, float]:
         """How many steps a time takes, and the length of one."""

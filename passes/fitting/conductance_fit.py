@@ -1,4 +1,5 @@
-"""Resistive cells: from placed couplings to conductances, bias currents and noise scale (physics §3).
+"""Resistive cells: from placed couplings to conductances, bias currents and noise scale (physics §3). Coupled coils are the
+same with inductances for conductances and currents for voltages, without a bias (mapping §4).
 
 G = D K D has independent diagonals and couplings of either sign: G_ii = K_ii d_i², |G_ij| = |K_ij| d_i d_j, linear in log d. The
 widest use of the ranges is a linear program; Jacobi scaling solves it when the two banks have the same maximum.
@@ -11,7 +12,7 @@ from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.circuit import assemble, strays
-from spucc.device import Device
+from spucc.device import Device, Family
 from spucc.diagnostics import fail
 from spucc.passes.fitting.conductance_box import Nearest, Ranges, nearest_conductances
 from spucc.passes.fitting.spring_fit import HOPELESS, bank_ranges, board_couplers, names
@@ -26,17 +27,20 @@ SEARCHED = 300
 
 
 def fit_conductances(job: Job, placed: Placed, device: Device, context: Context) -> Outcome:
-    """Conductances [S], bias currents [A], the scale κ0/C0 [A²s/F] and the read-out y = D v/√scale.
+    """Conductances [S], bias currents [A], the scale κ0/C0 [A²s/F] and the read-out y = D v/√scale; of coils inductances [H],
+    θ [J] and y = D i/√θ.
 
     Exact where the ranges allow it, otherwise the nearest network within them. Raises E0530 when that is far off, E0531 when no
-    admissible noise keeps the voltages on scale.
+    admissible noise keeps the voltages (currents) on scale.
     """
     spec = device.spec
     edges, _, coupling = board_couplers(placed, device)
     k = assemble(device.family, edges, placed.ground, coupling)
     to_ground, across = strays(device, placed.cell, edges)
     ranges = ranges_of(device, placed, edges, coupling)
-    d = jacobi_scale(k, ranges.ground_high, float(ranges.coupling_high.min(initial=np.inf)))
+    d = jacobi_scale(
+        k, ranges.ground_high, float(ranges.coupling_high.min(initial=np.inf)), ranges.ground_low
+    )
     i, j = edges[:, 0], edges[:, 1]
     diagonal, value = placed.ground * d**2, coupling * d[i] * d[j]
     potential, mean = placed.bias, np.zeros(placed.n)
@@ -51,7 +55,8 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
     low, high = ranges.ground_low - to_ground, ranges.ground_high - to_ground
     ground = np.clip(diagonal - to_ground, low, high)
     programmed = np.clip(value - across, ranges.coupling_low - across, ranges.coupling_high - across)
-    theta_unit = spec.circuit.resistance * spec.circuit.capacitance
+    coils = device.family is Family.INDUCTIVE
+    theta_unit = 1.0 if coils else spec.circuit.resistance * spec.circuit.capacitance
     least, most = spec.circuit.theta_min / theta_unit, spec.circuit.theta_max / theta_unit
     limit, worst = _largest_scale(potential, device, d, k)
     if limit < least and potential.any():
@@ -65,7 +70,7 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
         name = f"`{job.target.label(at)}`" if at >= 0 else "a hidden cell"
         fail(
             "E0531",
-            f"on `{device.name}` the voltage of {name} leaves its range even with the least noise",
+            f"on `{device.name}` the {device.family.read[0]} of {name} leaves its range even with the least noise",
             help="a device with a larger full scale",
         )
     scale = float(min(limit, most))
@@ -111,10 +116,11 @@ def _nearest(
     context: Context,
 ) -> tuple[Nearest, str]:
     """The nearest network in range, and what it costs and what is proved of that; E0530 beyond `HOPELESS`."""
+    what = "inductance" if device.family is Family.INDUCTIVE else "conductance"
     if placed.n > SEARCHED:
         fail(
             "E0530",
-            f"the conductance ranges of `{device.name}` exclude this model of {placed.n} cells as it is",
+            f"the {what} ranges of `{device.name}` exclude this model of {placed.n} cells as it is",
             notes=(f"the nearest network within them is looked for up to {SEARCHED} cells",),
             help="a device with a wider range or with signed couplings",
         )
@@ -134,7 +140,7 @@ def _nearest(
     if not near.divergence < HOPELESS and not context.stop.is_set():
         fail(
             "E0530",
-            f"the conductance ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "
+            f"the {what} ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "
             f"a cell away, mostly at {names(job, placed, near.worst)}",
             notes=(proof,),
             help="a device with a wider range or with signed couplings, or `realise{ways=readout}`",
@@ -145,8 +151,11 @@ def _nearest(
     )
 
 
-def jacobi_scale(k: sparse.csr_array, ground_top: FloatArray, coupling_top: float) -> FloatArray:
-    """The largest d (in the sum of logarithms) with K_ii d_i² ≤ ground_top_i and |K_ij| d_i d_j ≤ coupling_top."""
+def jacobi_scale(
+    k: sparse.csr_array, ground_top: FloatArray, coupling_top: float, ground_low: FloatArray | float = 0.0
+) -> FloatArray:
+    """The largest d (in the sum of logarithms) with ground_low_i ≤ K_ii d_i² ≤ ground_top_i and |K_ij| d_i d_j ≤
+    coupling_top; where there is none, the first of these gives way."""
     from scipy import optimize
 
     diagonal = k.diagonal()
@@ -161,8 +170,13 @@ def jacobi_scale(k: sparse.csr_array, ground_top: FloatArray, coupling_top: floa
     rows = np.repeat(np.arange(int(over.sum())), 2)
     cols = np.stack([coo.row[over], coo.col[over]], axis=1).ravel()
     a = sparse.csr_array((-np.ones(rows.size), (rows, cols)), shape=(int(over.sum()), d.size))
+    with np.errstate(divide="ignore"):
+        most = -0.5 * np.log(np.broadcast_to(np.maximum(ground_low, 0.0) / top, d.shape))
     result = optimize.linprog(
-        np.ones(d.size), A_ub=a, b_ub=-np.log(size[over] / coupling_top), bounds=(0, None)
+        np.ones(d.size),
+        A_ub=a,
+        b_ub=-np.log(size[over] / coupling_top),
+        bounds=np.stack([np.zeros(d.size), np.maximum(most, 0.0)], axis=1),
     )
     if result.x is None:
         return np.asarray(d * np.sqrt(coupling_top / size.max()))

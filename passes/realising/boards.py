@@ -30,8 +30,8 @@ def larger(n: int, device: Device) -> str:
     """A target of the device's family with n cells, in words; of its own kind where the kind has a size."""
     kind, side = device.topology.kind, math.isqrt(max(n - 1, 0)) + 1
     name = ""
-    if device.family is Family.RESISTIVE and n <= COMPLETE:
-        name = f"complete({n}){{family=resistive}}"
+    if device.family in (Family.RESISTIVE, Family.INDUCTIVE) and n <= COMPLETE:
+        name = f"complete({n}){{family={device.family}}}"
     elif device.family is Family.CAPACITIVE:
         kind = kind if kind in ("grid", "king", "torus") else "king"
         shipped = next((s for s in (8, 32) if kind == "king" and side <= s), None)

@@ -3,7 +3,7 @@
 With equal L and R, mode k of the capacitance matrix (eigenvalue c_k) has the poles s = −1/(2Rc_k) ±
 √(1/(2Rc_k)² − 1/(ℓc_k)), and its voltage the autocorrelation e^(−gt)(cos ωt − (g/ω) sin ωt), g = 1/(2Rc_k). The
 slowest modes are those of high precision. With unequal parts or series resistance the poles are those of the
-2n-dimensional linear system. A resistive cell network has the real poles −λ_k(G)/C0.
+2n-dimensional linear system. A resistive cell network has the real poles −λ_k(G)/C0, coupled coils those of −L⁻¹R.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def schedule_of(
 
 
 def _pace(codes: Quantized, m: int, device: Device) -> Pace | None:
-    if device.family not in (Family.CAPACITIVE, Family.RESISTIVE):
+    if not device.family.electric:
         return None
     ground, coupling = decode(codes, m, device)
     matrix = network(device, codes.cell, codes.edges, ground, coupling)
@@ -87,10 +87,14 @@ def _pace(codes: Quantized, m: int, device: Device) -> Pace | None:
         return resistive_pace(extremes(matrix) / circuit.capacitance, shortest)
     n = codes.n
     r = np.full(n, circuit.resistance) if measured.resistance is None else measured.resistance[codes.cell]
-    l = np.full(n, circuit.inductance) if measured.inductance is None else measured.inductance[codes.cell]
     s = np.full(n, circuit.series_resistance)
     if measured.series_resistance is not None:
         s = measured.series_resistance[codes.cell]
+    if device.family is Family.INDUCTIVE:
+        # The eigenvalues of L⁻¹R are one over those of the symmetric R^−½ L R^−½.
+        root = sparse.diags_array(1.0 / np.sqrt(r + s))
+        return resistive_pace(1.0 / extremes(sparse.csr_array(root @ matrix @ root)), shortest)
+    l = np.full(n, circuit.inductance) if measured.inductance is None else measured.inductance[codes.cell]
     uneven = np.ptp(r) > 0 or np.ptp(l) > 0 or s.any()
     if uneven and n <= _DENSE // 2:
         return general_pace(circuit_poles(matrix.toarray(), r, l, s), shortest)

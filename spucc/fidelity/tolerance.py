@@ -91,6 +91,12 @@ def drawn_law(
             known = parts_of(device, codes.cell, float(codes.scale[m]))
             parts = Parts(known.resistance * r, known.inductance * ell, known.series, known.noise * noise)
             cov, mean = voltage_covariance(matrix, parts), np.zeros(n)
+        elif device.family is Family.INDUCTIVE:
+            # L di = −R i dt, with noise of the resistance that is known: A S + S Aᵀ = 2θ L⁻¹ R L⁻¹.
+            known = parts_of(device, codes.cell, float(codes.scale[m]))
+            loop, inverse = known.resistance + known.series, linalg.inv(matrix)
+            drive = (inverse * (2 * float(codes.scale[m]) * loop * noise)) @ inverse
+            cov, mean = linalg.solve_continuous_lyapunov(inverse * (loop * r), drive), np.zeros(n)
         else:
             # G v = I_b; noise κ0 of each cell: G S + S G = 2 κ/C0.
             scale = float(codes.scale[m]) * noise

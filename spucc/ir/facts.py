@@ -60,8 +60,8 @@ def _settings(value: Any) -> Facts:
 
 
 def scale(family: Family, value: float) -> str:
-    """The scale with its unit: θ in joules for capacitors."""
-    return si(value, "J" if family is Family.CAPACITIVE else "1")
+    """The scale with its unit: θ in joules for capacitors and coils."""
+    return si(value, "J" if family in (Family.CAPACITIVE, Family.INDUCTIVE) else "1")
 
 
 def _schedule(value: Configuration) -> Facts:
@@ -79,7 +79,7 @@ def duration(time: float, family: Family) -> str:
     """A time of a schedule, which on families without a clock is counted in sweeps."""
     if family is Family.IDEAL:
         return "at once"
-    return si(time, "s") if family in (Family.CAPACITIVE, Family.RESISTIVE) else f"{time:g} sweeps"
+    return si(time, "s") if family.electric else f"{time:g} sweeps"
 
 
 def _entries(value: Any, energy: Energy, device: Device) -> Facts:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spucc.device import Bank, Device, Family
+from spucc.device import Bank, Device
 from spucc.energy import Energy
 from spucc.ir.text import COMMENTED, Writer
 from spucc.stages import Couplings, Placed, Quantized, Role
@@ -92,9 +92,7 @@ def take_rows(out: Writer, value: Any) -> None:
 def seconds(out: Writer, value: float) -> str:
     """A time with its unit, where the device has a clock."""
     device = out.device
-    clock = device is None or (
-        device.partner is None and device.family in (Family.CAPACITIVE, Family.RESISTIVE)
-    )
+    clock = device is None or (device.partner is None and device.family.electric)
     return si(value, "s") if value and clock else ""
 
 

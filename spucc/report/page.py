@@ -16,7 +16,6 @@ from string import Template
 import numpy as np
 
 from spucc.arrays import FloatArray
-from spucc.device import Family
 from spucc.energy import Domain
 from spucc.report.album import Album
 from spucc.report.chip import draw_chip, draw_idle
@@ -257,7 +256,7 @@ def _poles(content: Content, view: JobView) -> str:
     for m in range(len(view.data["members"]) + 1):
         poles = poles_of(value.codes, content.program.device_of(view.job), m)
         if poles is None:
-            linear = value.codes.family in (Family.CAPACITIVE, Family.RESISTIVE)
+            linear = value.codes.family.electric
             why = (
                 "There are too many to compute for a page" if linear else "These cells have no linear circuit"
             )

@@ -14,7 +14,7 @@ from spucc.stages import Quantized, Schedule
 def poles_of(codes: Quantized, device: Device, member: int = 0) -> FloatArray | None:
     """The poles [m, 2] (real and imaginary part, 1/s) of a member's circuit (physics §4); None where there are none
     or too many."""
-    if device.family not in (Family.CAPACITIVE, Family.RESISTIVE) or codes.n == 0:
+    if not device.family.electric or codes.n == 0:
         return None
     from spucc.diagnostics import SpuccError
     from spucc.targets.circuits import board
@@ -25,6 +25,10 @@ def poles_of(codes: Quantized, device: Device, member: int = 0) -> FloatArray | 
         r, l = circuit.resistance, circuit.inductance
         if device.family is Family.RESISTIVE and codes.n <= 1500:
             rates = np.linalg.eigvalsh(circuit.matrix.toarray()) / circuit.capacitance
+            return np.stack([-rates, np.zeros_like(rates)], axis=1)
+        if device.family is Family.INDUCTIVE and codes.n <= 1500:
+            root = 1.0 / np.sqrt(circuit.loop)
+            rates = 1.0 / np.linalg.eigvalsh(circuit.matrix.toarray() * np.outer(root, root))
             return np.stack([-rates, np.zeros_like(rates)], axis=1)
         if not np.ptp(r) and not np.ptp(l) and not circuit.series_resistance.any() and codes.n <= 1500:
             c = np.linalg.eigvalsh(circuit.matrix.toarray())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from spucc.device import Family
 from spucc.energy import Energy
 from spucc.ir.facts import duration, scale
 from spucc.ir.show import si
@@ -56,7 +55,7 @@ def schedule_facts(program: Program, job: Job) -> list[Fact]:
     if not isinstance(value, Configuration):
         return [("schedule", "none yet: the job is not compiled to the end")]
     s, codes = value.schedule, value.codes
-    clock = spec.family in (Family.CAPACITIVE, Family.RESISTIVE)
+    clock = spec.family.electric
     draws = s.draws * s.chains
     facts = [
         ("settle", duration(s.settle, spec.family)),

@@ -103,7 +103,7 @@ def _on_device(job: Job, value: Configuration, device: Device, draws: int, chain
         priced("cells read out", codes.n * draws, "sample"),
     ]
     time = _time(plan, draws, chains)
-    if device.family in (Family.CAPACITIVE, Family.RESISTIVE):
+    if device.family.electric:
         share = codes.weight / codes.weight.sum()
         for m in range(codes.members):
             items.append(_heat(value, m, device, time * float(share[m])))
@@ -136,9 +136,11 @@ def _heat(value: Configuration, m: int, device: Device, seconds: float) -> Item:
     else:
         inverse = float((1.0 / c.diagonal()).sum())
         how = "physics: θ a mode and effective sample, at least"
-    return Item(
-        "effective samples of single modes", seconds * inverse / device.spec.circuit.resistance, scale, how
-    )
+    circuit = device.spec.circuit
+    # Modes of capacitors forget at 1/(R c), those of coils at R/l.
+    loop = circuit.resistance + circuit.series_resistance
+    rate = inverse * loop if device.family is Family.INDUCTIVE else inverse / circuit.resistance
+    return Item("effective samples of single modes", seconds * rate, scale, how)
 
 
 def _digital(job: Job, value: Configuration, device: Device, draws: int, chains: int) -> list[Item]:

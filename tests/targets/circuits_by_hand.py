@@ -132,12 +132,18 @@ def random_circuit(rng: np.random.Generator, family: Family, n: int, equal: bool
         matrix, noise = matrix * 1e-9, THETA / about(1e3)
     elif family is Family.RESISTIVE:
         matrix, noise = matrix * 1e-3, about(THETA * 1e-9)
+    elif family is Family.INDUCTIVE:
+        # Mutual inductances of both signs.
+        flip = np.where(rng.random(n) < 0.5, -1.0, 1.0)
+        matrix, noise = matrix * np.outer(flip, flip) * 1e-4, THETA * about(1e3)
     else:
         noise = about(1.0)
     return Board(
         family=family,
         matrix=sparse.csr_array(matrix),
-        bias=np.zeros(n) if family is Family.CAPACITIVE else rng.standard_normal(n) * 1e-3,
+        bias=np.zeros(n)
+        if family in (Family.CAPACITIVE, Family.INDUCTIVE)
+        else rng.standard_normal(n) * 1e-3,
         resistance=about(1e3),
         inductance=about(1e-4),
         series_resistance=series,

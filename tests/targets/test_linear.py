@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -12,12 +13,12 @@ from spucc.device import Family
 from spucc.diagnostics import SpuccError
 from spucc.targets.circuits import Board
 from spucc.targets.law import cells
-from spucc.targets.linear import Linear, inductive, modes, repeated, stationary, system, transition, updated
+from spucc.targets.linear import Linear, modes, repeated, stationary, system, transition, updated
 from spucc.targets.stepper import General, Modal, stepper
 
 from . import circuits_by_hand as hand
 
-FAMILIES = [Family.CAPACITIVE, Family.RESISTIVE, Family.IDEAL]
+FAMILIES = [Family.CAPACITIVE, Family.RESISTIVE, Family.INDUCTIVE, Family.IDEAL]
 
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
@@ -103,12 +104,32 @@ def test_series_resistance_to_first_order() -> None:
     assert relative(slope, circuit.resistance[0] / circuit.inductance[0] * c @ c) < 1e-3
 
 
-def test_coupled_coils() -> None:
+@pytest.mark.parametrize("equal", [True, False])
+def test_coupled_coils(equal: bool) -> None:
+    """i ~ N(0, θL⁻¹) whatever the resistors, as long as each loop's noise is at θ (mapping §4); and not when one is hotter."""
     rng = np.random.default_rng(3)
     w = rng.standard_normal((5, 9))
-    ell = w @ w.T * 1e-5
-    linear = inductive(ell, rng.random(5) * 100 + 10, 1e-12)
-    assert relative(linear.read(stationary(linear)), 1e-12 * np.linalg.inv(ell)) < 1e-9
+    ell, r = w @ w.T * 1e-5, np.full(5, 50.0) if equal else rng.random(5) * 100 + 10
+    circuit = hand.random_circuit(rng, Family.INDUCTIVE, 5, equal)
+    parts = {"matrix": sparse.csr_array(ell), "resistance": r, "series_resistance": np.full(5, 3.0)}
+    circuit = replace(circuit, **parts, noise=hand.THETA * (r + 3.0))
+    assert circuit.equilibrium and (modes(circuit) is not None) == equal
+    linear = system(circuit)
+    assert relative(linear.read(stationary(linear)), hand.THETA * np.linalg.inv(ell)) < 1e-9
+    assert relative(cells(circuit).cov(), hand.THETA * np.linalg.inv(ell)) < 1e-9
+    hotter = replace(circuit, noise=circuit.noise * [1.5, 1, 1, 1, 1])
+    assert not hotter.equilibrium
+    # Written from L di = −R i dt + √(2κ) dW alone, in SI units.
+    a = np.linalg.solve(ell, np.diag(r + 3.0))
+    drive = np.linalg.inv(ell) @ np.diag(2 * hotter.noise) @ np.linalg.inv(ell)
+    assert relative(cells(hotter).cov(), linalg.solve_continuous_lyapunov(a, drive)) < 1e-9
+
+
+def test_the_drift_of_coils_is_their_resistance_over_inductance() -> None:
+    """One loop forgets in L/R."""
+    circuit = hand.random_circuit(np.random.default_rng(5), Family.INDUCTIVE, 1, equal=True)
+    rate = (circuit.resistance[0] + circuit.series_resistance[0]) / circuit.matrix[0, 0]
+    assert relative(transition(system(circuit), 2.0 / rate)[0], np.exp([[-2.0]])) < 1e-12
 
 
 @pytest.mark.parametrize("hold", ["held", "linear"])
@@ -249,10 +270,9 @@ def test_steppers_have_the_analytic_covariances(family: Family, equal: bool, n: 
 def test_large_sparse_paths_never_densify_and_agree_with_modes(monkeypatch: pytest.MonkeyPatch) -> None:
     from spucc.targets import stepper as module
 
-    for family in (Family.CAPACITIVE, Family.RESISTIVE):
+    for family, unit in ((Family.CAPACITIVE, 1e-9), (Family.RESISTIVE, 1e-3), (Family.INDUCTIVE, 1e-4)):
         k = hand.lattice(7, 8, 0.5)
         base = hand.random_circuit(np.random.default_rng(0), family, 56, equal=True)
-        unit = 1e-9 if family is Family.CAPACITIVE else 1e-3
         circuit = Board(**{**vars(base), "matrix": sparse.csr_array(k * unit)})
         linear = system(circuit)
         f, q = transition(linear, 1e-6)

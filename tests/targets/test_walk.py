@@ -20,13 +20,15 @@ from spucc.targets.walk import Walk, coefficients
 
 from . import circuits_by_hand as hand
 
-FAMILIES = [Family.CAPACITIVE, Family.RESISTIVE, Family.IDEAL]
+FAMILIES = [Family.CAPACITIVE, Family.RESISTIVE, Family.INDUCTIVE, Family.IDEAL]
 Array = np.ndarray
 
 
 def to_walk(circuit: Board) -> Array:
-    """The matrix that takes the states of `system` to those of a walk: (i, v) to (L i, C v)."""
+    """The matrix that takes the states of `system` to those of a walk: (i, v) to (L i, C v), coupled i to L i."""
     unit = system(circuit).unit
+    if circuit.family is Family.INDUCTIVE:
+        return circuit.matrix.toarray() * unit
     if circuit.family is not Family.CAPACITIVE:
         return np.diag(unit)
     return linalg.block_diag(np.diag(circuit.inductance), circuit.matrix.toarray()) * unit
@@ -81,9 +83,11 @@ def test_paths_begin_and_go_on_as_the_circuit_does(family: Family) -> None:
     6 standard errors (of 54 entries each, a false alarm in 1e-7 of seeds)."""
     circuit = hand.random_circuit(np.random.default_rng(5), family, 3, equal=False)
     # Noise at the temperature of each resistor: the law after infinite time is Boltzmann's.
-    noise = (
-        circuit.scale / circuit.resistance if family is Family.CAPACITIVE else np.full(3, circuit.noise[0])
-    )
+    noise = np.full(3, circuit.noise[0])
+    if family is Family.CAPACITIVE:
+        noise = circuit.scale / circuit.resistance
+    if family is Family.INDUCTIVE:
+        noise = circuit.scale * circuit.resistance
     circuit = replace(circuit, noise=noise, series_resistance=np.zeros(3))
     linear = system(circuit)
     h = 2.0 / np.abs(np.linalg.eigvals(linear.drift)).max()
