@@ -1,9 +1,8 @@
-"""How fast the exact simulation is: `python benchmarks/simulate.py [setup busy independent rlc lattice trajectory]
-[--large]`.
+"""How fast the exact simulation is: `python benchmarks/simulate.py [ROW …] [--large]`.
 
 Each row is a ratio against a peer or a bound in the same run, medians of CPU seconds of one thread, so that
-a busy machine and idle spinning threads change nothing. thermox (extra `bench`) is left out where it is not
-installed.
+a busy machine and idle spinning threads change nothing. thermox (extra `bench`), CHOLMOD (scikit-sparse)
+and ngspice are left out where they are not installed.
 """
 
 # ruff: noqa: B023, E402
@@ -18,6 +17,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 
 import argparse
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -29,11 +29,14 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+import spucc
 from spucc.backend import Mode, Normals, Request, Streams
 from spucc.device import Family
 from spucc.devices import load_device
 from spucc.driver import compile_energy
 from spucc.models import gaussian
+from spucc.running.estimates import effective_sample_size, frobenius_bound
+from spucc.running.law import program_law
 from spucc.targets.circuits import Board, board
 from spucc.targets.exact import Circuits, IndependentCells, PathCells, configuration_of, reader
 from spucc.targets.law import Gaussian, cells
@@ -210,23 +213,48 @@ def underdamped() -> None:
 
 
 def lattices(large: bool) -> None:
-    """CHOLMOD (scikit-sparse 0.4.12, SuiteSparse 5.12), once on the same busy core: 0.38 s and 5.8 ms a draw at 10⁵ cells,
-    9.4 s and 98 ms at 10⁶, its factor alone; here 0.61 s and 4.4 ms, 12.2 s and 124 ms, the first draw included."""
+    """The peer is CHOLMOD (scikit-sparse, copyleft, not in the default install), where it is installed."""
     print(
         "lattice fields: CPU seconds to the first draw (≤ 0.5 at 10⁵, ≤ 15 at 10⁶), ms a draw in batches (≤ 10 at 10⁵)"
     )
+    try:
+        from sksparse.cholmod import cholesky
+    except ImportError:
+        cholesky = None
     for m in (316, 1000) if large else (316,):
         k = lattice(m)
-        start = time.process_time()
-        source = IndependentCells(Gaussian(np.zeros(m * m), k), Streams(0, "x"), 1, "float64")
-        source.take(0, 1)
-        first = time.process_time() - start
-        batch = 32
-        start = time.process_time()
-        source.take(16, batch)
-        each = (time.process_time() - start) / batch * 1e3
+        n, batch = m * m, 32
+
+        def begun() -> IndependentCells:
+            made = IndependentCells(Gaussian(np.zeros(n), k), Streams(0, "x"), 1, "float64")
+            made.take(0, 1)
+            return made
+
+        first, source = seconds(begun, 3 if m < 1000 else 1), begun()
+        each = seconds(lambda: source.take(16, batch), 3) / batch
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"  {m * m:8d} cells: {first:.2f} s, {each:.1f} ms a draw, peak {peak:.2f} GB so far")
+        text = f"  {n:8d} cells: {first:.2f} s, {1e3 * each:.1f} ms a draw, peak {peak:.2f} GB so far"
+        if cholesky is None:
+            print(f"{text} (CHOLMOD is not installed)")
+            continue
+        rng, columns = np.random.default_rng(0), sparse.csc_matrix(k)
+
+        def peer(columns: Any = columns, n: int = n) -> Any:
+            made = cholesky(columns)
+            made.apply_Pt(made.solve_Lt(rng.standard_normal(n), use_LDLt_decomposition=False))
+            return made
+
+        theirs, factor = seconds(peer, 3 if m < 1000 else 1), peer()
+        their_each = (
+            seconds(
+                lambda: factor.apply_Pt(
+                    factor.solve_Lt(rng.standard_normal((n, batch)), use_LDLt_decomposition=False)
+                ),
+                3,
+            )
+            / batch
+        )
+        print(f"{text}; {theirs / first:.2f}× and {their_each / each:.2f}× CHOLMOD")
 
 
 def setup() -> None:
@@ -277,6 +305,32 @@ def busy() -> None:
                     other.kill()
 
 
+def ngspice() -> None:
+    """One balanced and one signed model of eight variables."""
+    if shutil.which("ngspice") is None:
+        print("ngspice is not on the PATH")
+        return
+    print("ngspice, 20,000 draws: the realised covariance against the compiled one (wanted ≤ 3 %, ≤ 60 s)")
+    rng = np.random.default_rng(0)
+    for target, signs in (("spu8", -1.0), ("spu8-signed", rng.choice([-1.0, 1.0], (8, 8)))):
+        a = np.triu(signs * np.abs(rng.normal(size=(8, 8))), 1)
+        precision = a + a.T + np.diag(np.abs(a + a.T).sum(axis=1) + 1.0)
+        program = spucc.compile(gaussian(0.0, precision=precision), target=target)
+        known = program_law(program).covariance
+        assert known is not None
+        start = time.perf_counter()
+        result = program.run(samples=20_000, chains=2, seed=1, backend="spice")
+        wall = time.perf_counter() - start
+        x = result["x"].reshape(2, -1, 8)
+        ess = effective_sample_size((x - x.mean(axis=(0, 1))) ** 2)
+        stated = frobenius_bound(known, ess)
+        off = np.linalg.norm(np.cov(result["x"].T) - known) / np.linalg.norm(known)
+        print(
+            f"  {target}: {off:.2%} off, {off / 0.03:.2f} of the bound, {off / stated:.2f} of its own statement of {stated:.2%} "
+            f"(99 % of runs); {wall:.1f} s; {next(iter(result.provenance['simulation'].values()))}"
+        )
+
+
 ROWS: dict[str, Callable[[bool], None]] = {
     "setup": lambda large: setup(),
     "busy": lambda large: busy(),
@@ -284,6 +338,7 @@ ROWS: dict[str, Callable[[bool], None]] = {
     "rlc": lambda large: underdamped(),
     "lattice": lattices,
     "trajectory": lambda large: trajectory(),
+    "ngspice": lambda large: ngspice(),
 }
 
 if __name__ == "__main__":

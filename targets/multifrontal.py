@@ -21,6 +21,9 @@ from spucc.arrays import FloatArray, IntArray
 from spucc.diagnostics import fail
 from spucc.targets.dissection import Tree, dissect
 
+# Elements of fronts that are stacked: what a second-level cache holds.
+_STACK = 2**18
+
 
 @dataclass(frozen=True, eq=False)
 class _Level:
@@ -148,13 +151,15 @@ def _stack(start: IntArray, size: IntArray, first: IntArray, later: IntArray) ->
     pad, edge = _padded(size), _padded(np.diff(first))
     kinds, kind = np.unique(pad * (edge.max(initial=0) + 1) + edge, return_inverse=True)
     base, side = np.zeros(size.size, dtype=np.int64), pad + edge + 1
-    groups, room = [], 0
+    groups: list[tuple[IntArray, int, int]] = []
+    room = 0
     for k in range(kinds.size):
         nodes = np.flatnonzero(kind == k)
         s, b = int(pad[nodes[0]]), int(edge[nodes[0]])
         base[nodes] = room + np.arange(nodes.size) * (s + b + 1) ** 2
         room += nodes.size * (s + b + 1) ** 2
-        groups.append((nodes, s, b))
+        some = max(1, _STACK // (s + b + 1) ** 2)
+        groups.extend((nodes[at : at + some], s, b) for at in range(0, nodes.size, some))
     return _Level(start, size, first, later, base, side, pad, tuple(groups), room)
 
 
@@ -177,44 +182,55 @@ def _place(level: _Level, n: int, node: IntArray, variable: IntArray) -> IntArra
 def _numeric(
     n: int, levels: list[_Level], i: IntArray, j: IntArray, values: FloatArray, diagonal: FloatArray
 ) -> tuple[list[_Group], float]:
-    """Factor level after level, the deepest first."""
+    """Factor level after level, the deepest first. The fronts of the deepest, by far the most memory, receive nothing, so
+    that they are made a stack at a time."""
     groups: list[_Group] = []
     logdet = 0.0
-    buffer = _assemble(n, levels[0], i, j, values, diagonal)
+    buffer: FloatArray | None = None
     for depth, level in enumerate(levels):
         above = levels[depth + 1] if depth + 1 < len(levels) else None
-        target = _assemble(n, above, i, j, values, diagonal) if above else None
+        target = None
+        if above is not None:
+            at, value = _entries(n, above, i, j, values, diagonal)
+            target = np.zeros(above.room)
+            target[at] = value
+        if buffer is None:
+            at, value = _entries(n, level, i, j, values, diagonal)
         for nodes, s, b in level.groups:
-            at = int(level.base[nodes[0]])
-            front = buffer[at : at + nodes.size * (s + b + 1) ** 2].reshape(nodes.size, s + b + 1, s + b + 1)
-            group, update, log = _eliminate(n, level, nodes, front, s, b)
+            side = s + b + 1
+            low = int(level.base[nodes[0]])
+            high = low + nodes.size * side**2
+            if buffer is None:
+                front, mine = np.zeros(high - low), (low <= at) & (at < high)
+                front[at[mine] - low] = value[mine]
+            else:
+                front = buffer[low:high]
+            group, update, log = _eliminate(n, level, nodes, front.reshape(nodes.size, side, side), s, b)
             logdet += log
             groups.append(group)
             if above is not None and target is not None and b:
                 parent = nodes // 4
                 row = _place(above, n, np.repeat(parent, b), group.later.ravel()).reshape(nodes.size, b)
-                side = above.side[parent]
-                flat = (above.base[parent][:, None] + row * side[:, None])[:, :, None] + row[:, None, :]
+                left = above.base[parent][:, None] + row * above.side[parent][:, None]
+                flat = left[:, :, None] + row[:, None, :]
                 np.add.at(target, flat.ravel(), update.ravel())
-        if target is not None:
-            buffer = target
+        buffer = target
     return groups, logdet
 
 
-def _assemble(
+def _entries(
     n: int, level: _Level, i: IntArray, j: IntArray, values: FloatArray, diagonal: FloatArray
-) -> FloatArray:
-    """The buffer of a level with the matrix's own entries."""
-    buffer = np.zeros(level.room)
+) -> tuple[IntArray, FloatArray]:
+    """Where in the buffer of a level the matrix's own entries stand, and what they are."""
     begin, end = int(level.start[0]), int(level.start[-1] + level.size[-1])
     mine = (i >= begin) & (i < end)
     owner = np.repeat(np.arange(level.size.size), level.size)
     node = owner[i[mine] - begin]
     row = _place(level, n, node, j[mine])
-    buffer[level.base[node] + row * level.side[node] + i[mine] - level.start[node]] = values[mine]
+    below = level.base[node] + row * level.side[node] + i[mine] - level.start[node]
     k = np.arange(begin, end) - level.start[owner]
-    buffer[level.base[owner] + k * (level.side[owner] + 1)] = diagonal[begin:end]
-    return buffer
+    on = level.base[owner] + k * (level.side[owner] + 1)
+    return np.concatenate([below, on]), np.concatenate([values[mine], diagonal[begin:end]])
 
 
 def _eliminate(
