@@ -93,13 +93,15 @@ def verify_program(
     chains: int = 4,
     seed: int = 0,
     backend: str | Backend | None = None,
+    board: int | None = None,
     mode: str = "independent",
     false_alarm: float = 1e-6,
     progress: Progress = silent,
 ) -> Verification:
     """Draw from every job of a program on a backend and test the draws.
 
-    `samples` over all chains; `false_alarm` in (0, 1) is the rate for everything together.
+    `samples` over all chains; `board` as of `spucc.running.run.run_program`; `false_alarm` in (0, 1) is the rate for everything
+    together.
 
     Raises:
         SpuccError: E0740 for jobs that no exact law is known of, E0741 for too few draws or an impossible rate, and
@@ -118,8 +120,9 @@ def verify_program(
             help="take 2 chains and 100 draws each, or more",
         )
     from spucc.running.mixed import engine_of
+    from spucc.running.provenance import on_board
 
-    engine = engine_of(backend, program.device)
+    engine = on_board(engine_of(backend, program.device), board, seed)
     if getattr(engine, "trajectories", False):
         mode = Mode.TRAJECTORY
     request = Request(draws=samples // chains, chains=chains, seed=seed, mode=Mode(mode))

@@ -353,9 +353,10 @@ class BoardModel:
     faults: Faults | None = None
     truth: Truth | None = None
 
-    def on_board(self, number: int) -> BoardModel:
-        """The same on board `number`."""
-        return replace(self, number=number)
+    def on_board(self, board: int | None, seed: int) -> BoardModel:
+        """The same on board `board`; without one on its own, or if it has none on that of a run's seed."""
+        number = board if board is not None else self.number if self.number is not None else seed
+        return replace(self, number=number, truth=self.truth if board is None else None)
 
     def board(self, device: Device, codes: Quantized, seed: int = 0) -> Truth:
         """The board that a program would run on."""

@@ -22,6 +22,13 @@ from spucc.cli.options import compile_options, data_options, program_argument
     help="What runs the program (default: the simulator of the device's family).",
 )
 @click.option(
+    "--board",
+    type=int,
+    default=None,
+    metavar="K",
+    help="Which board of the board model (default: the one of the seed's number).",
+)
+@click.option(
     "--mode", type=click.Choice(["independent", "trajectory"]), default="independent", show_default=True
 )
 @click.option(

@@ -11,6 +11,7 @@ from spucc.cli.compiling import compile_to_state, pair_program
 from spucc.driver import check_tolerance, program_of
 from spucc.progress import Progress
 from spucc.running.accuracy import run_until
+from spucc.running.provenance import board_statement
 from spucc.running.run import run_program
 from spucc.stages import Program
 
@@ -66,6 +67,7 @@ def run_command(program: str, **options: Any) -> None:
         "chains": options["chains"],
         "seed": options["seed"],
         "backend": options["backend"],
+        "board": options["board"],
         "mode": options["mode"],
         "interval": options["interval"],
         "progress": progress,
@@ -116,6 +118,8 @@ def statement(program: Program, provenance: Any) -> str:
                 f"the compiled distribution ({worst.basis}): sd within {worst.sd_error:.2g} relative, means within "
                 f"{worst.mean_error:.2g} sd, correlations within {worst.correlation_error:.2g}"
             )
+    if board := board_statement(provenance):
+        rows.append(board)
     return "\n".join(rows)
 
 

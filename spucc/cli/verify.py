@@ -21,6 +21,13 @@ from spucc.cli.options import compile_options, data_options, program_argument
     "--backend", "-b", default=None, help="What runs the program (default: the simulator of its family)."
 )
 @click.option(
+    "--board",
+    type=int,
+    default=None,
+    metavar="K",
+    help="Which board of the board model (default: the one of the seed's number).",
+)
+@click.option(
     "--mode", type=click.Choice(["independent", "trajectory"]), default="independent", show_default=True
 )
 @click.option(
@@ -41,6 +48,7 @@ def verify(program: str, **options: Any) -> None:
             chains=options["chains"],
             seed=options["seed"],
             backend=options["backend"],
+            board=options["board"],
             mode=options["mode"],
             false_alarm=options["false_alarm"],
             progress=progress,

@@ -20,7 +20,7 @@ from spucc.running.estimates import Estimate
 from spucc.running.interrupts import held_back
 from spucc.running.minimum import Minimum
 from spucc.running.normaliser import Normaliser
-from spucc.running.provenance import provenance
+from spucc.running.provenance import board_error, board_number, on_board, provenance
 from spucc.running.results import Result
 from spucc.running.taker import Plan, Taker
 from spucc.running.tape import Tape
@@ -36,6 +36,7 @@ def run_program(
     chains: int = 4,
     seed: int = 0,
     backend: str | Backend | None = None,
+    board: int | None = None,
     mode: str = "independent",
     interval: float | None = None,
     progress: Progress = silent,
@@ -47,7 +48,8 @@ def run_program(
     """Run every job of a program and answer its queries.
 
     `samples` draws in all (the program's own schedule by default) over `chains` chains; `seed` any integer; `backend` by
-    default the simulator of the device's family; `interval` [s] between two draws of a trajectory, by default the
+    default the simulator of the device's family; `board` the number of the board that a backend with boards runs on, by default
+    `seed`; `interval` [s] between two draws of a trajectory, by default the
     schedule's. A KeyboardInterrupt ends the run with the draws so far and `Result.complete` False. `stream` is a netCDF file
     (`.nc`) that is written as the run goes, in bounded memory; with `resume` a stopped run goes on from it, and ends with the
     same bytes as one that was not stopped. `announce` is told how long a long run will take. Raises `SpuccError` for a backend
@@ -55,7 +57,7 @@ def run_program(
     """
     from spucc.running.mixed import engine_of
 
-    engine = engine_of(backend, program.device)
+    engine = on_board(engine_of(backend, program.device), board, seed)
     if getattr(engine, "trajectories", False):
         mode = Mode.TRAJECTORY
     if interval is not None and mode == Mode.INDEPENDENT:
@@ -88,8 +90,10 @@ def run_program(
     ]
     takers: list[Taker] = [*estimates, *best, *free, *paths]
     origin = provenance(program, plan, seed, engine.name, mode, plan.draws * plan.chains)
+    origin |= board_number(engine)
     if interval is not None:
         origin["interval"] = interval
+    of_board = board_error(engine, program, seed)
     notes: dict[str, str] = {}
     tape = Tape(None if stream is None else Path(stream), plan, takers, origin, program)
     with tape:
@@ -117,7 +121,7 @@ def run_program(
                 with held_back():
                     if seen == tape.done:
                         _announce(plan, seen, count, time.monotonic() - begin, tape.bytes(), announce)
-                    tape.begin(states, _said(notes))
+                    tape.begin(states, {**_said(notes), **of_board})
                     for taker in takers:
                         taker.add(chunks)
                     seen += count
@@ -133,7 +137,7 @@ def run_program(
         by_query = {t.query.name: t.answer() for t in takers}
         answers = tuple(by_query[q.name] for q in program.source.queries)
         tape.finish(answers, complete)
-    return Result(answers, {**origin, **_said(notes), "samples": seen * plan.chains}, complete)
+    return Result(answers, {**origin, **_said(notes), **of_board, "samples": seen * plan.chains}, complete)
 
 
 def _said(notes: dict[str, str]) -> dict[str, dict[str, str]]:

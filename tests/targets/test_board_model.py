@@ -340,7 +340,8 @@ def test_the_seed_draws_the_board_unless_one_is_chosen() -> None:
     job, device = real_job(bank=Bank(unit="F", max=1.02e-9, bits=8, tolerance=0.02))
     request = Request(50, 1, seed=7)
     seventh = draws(BoardModel(), job, device, request)
-    assert np.array_equal(seventh, draws(BoardModel().on_board(7), job, device, request))
+    assert np.array_equal(seventh, draws(BoardModel().on_board(7, 1), job, device, request))
+    assert BoardModel().on_board(None, 4).number == 4 and BoardModel(number=3).on_board(None, 4).number == 3
     third = draws(BoardModel(number=3), job, device, request)
     assert not np.array_equal(seventh, third)
     # The same parts, other noise.
