@@ -116,7 +116,7 @@ def _halve(matrix: sparse.csr_array, position: FloatArray, depth: int) -> tuple[
     active, size = np.arange(n), np.array([n])
     for cut in range(depth):
         parts = 1 << cut
-        active = active[_sorted_along(position[:, active], size)]
+        active = active[_sorted_along(position.take(active, axis=1), size)]
         part = np.repeat(np.arange(parts), size)
         half = np.arange(active.size) >= np.repeat(np.cumsum(size) - size // 2, size)
         side = np.zeros(n, dtype=bool)
@@ -129,7 +129,7 @@ def _halve(matrix: sparse.csr_array, position: FloatArray, depth: int) -> tuple[
         touched[0, first], touched[1, second] = True, True
         count = [np.bincount(code[touched[s]], minlength=parts) for s in (0, 1)]
         smaller = (count[1] < count[0])[part]
-        cutting = np.where(smaller, touched[1, active], touched[0, active])
+        cutting = np.where(smaller, touched[1].take(active), touched[0].take(active))
         separator = np.zeros(n, dtype=bool)
         separator[active] = cutting
         level[separator] = cut // 2
