@@ -18,9 +18,9 @@ import numpy as np
 from scipy import sparse
 
 from spucc.arrays import BoolArray, IntArray, frozen
+from spucc.conditioning import restrict_origins
 from spucc.diagnostics import fail
 from spucc.energy import Energy, Quadratic, QueryKind, restrict_variables
-from spucc.passes.condition import restrict_origins
 from spucc.passes.normalise import without_rounding
 from spucc.pipeline import Context, Pass
 from spucc.readback import Affine, fold

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.sparse import csgraph
 
 from spucc.arrays import BoolArray, IntArray, frozen
+from spucc.conditioning import restrict_origins
 from spucc.energy import Energy, Monomials, QueryKind, restrict_variables
-from spucc.passes.condition import restrict_origins
 from spucc.pipeline import Context, Pass
 from spucc.readback import Affine, fold
 from spucc.stages import Job, Stage, State, Step

@@ -128,7 +128,7 @@ def reals_given_spins(
     Raises E0515 where the
     reals have no minimum.
     """
-    from spucc.passes.condition import conditioned
+    from spucc.conditioning import conditioned
 
     real, spin, _ = model.domains
     low = np.where(np.isin(two, spin), -1.0, 0.0)

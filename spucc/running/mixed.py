@@ -66,7 +66,7 @@ def refuse_mixed(energy: Energy, device: Device) -> None:
 
 def unobserved(energy: Energy) -> tuple[Energy, Affine]:
     """A mixed model without what is observed, and the way back. Raises E0515 where nothing is mixed."""
-    from spucc.passes.condition import conditioned
+    from spucc.conditioning import conditioned
 
     if not is_mixed(energy):
         fail("E0515", "the model is not mixed, so it has no two parts", help="compile it for one device")

@@ -51,7 +51,7 @@ class _Side:
 
     def load(self, model: Energy, z: FloatArray, observers: tuple[Observer, ...] = ()) -> State:
         """The configuration of p(own | others), the others' values taken from z [n]. Raises as the passes."""
-        from spucc.passes.condition import conditioned
+        from spucc.conditioning import conditioned
 
         target = replace(conditioned(model, self.own, self.others, z[self.others]), constant=0.0, origins=())
         job = Job(self.name, target, frozen(np.arange(target.n), np.int64), target)
@@ -247,7 +247,7 @@ def _start(model: Energy, seed: int, chain: int) -> FloatArray:
 def check_proper(model: Energy) -> None:
     """Raises E0515 where, given the spins, the reals have no proper Gaussian law: of up to 12 spins every state is looked at,
     of more 4,096 of them. Terms above degree 2 in the reals are their device's to judge."""
-    from spucc.passes.condition import conditioned
+    from spucc.conditioning import conditioned
 
     real, spin, bit = model.domains
     if any(np.isin(t.index, real).sum(axis=1).max(initial=0) > 2 for t in model.higher) or real.size > 200:

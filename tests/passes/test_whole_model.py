@@ -11,10 +11,11 @@ from scipy import sparse
 import spucc
 from spucc import oracle
 from spucc.arrays import frozen
+from spucc.conditioning import conditioned
 from spucc.devices import load_device
 from spucc.driver import start
 from spucc.energy import Domain, Energy, Form, Monomials, Observed, Quadratic, Query, QueryKind, layout
-from spucc.passes.condition import Condition, conditioned
+from spucc.passes.condition import Condition
 from spucc.passes.reduce import Reduce
 from spucc.passes.split import Split
 from spucc.pipeline import Context, run_passes
