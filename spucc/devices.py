@@ -34,7 +34,7 @@ from spucc.topology import KINDS, OFFSET_RULES, OFFSET_SOURCES, beside, build, c
 _BASE = {
     Family.CAPACITIVE: "grid-16x16",
     Family.RESISTIVE: "resistive-64",
-    Family.INDUCTIVE: "inductive-16",
+    Family.INDUCTIVE: "inductive-64",
     Family.PBIT: "pbit-grid",
     Family.IDEAL: "ideal",
 }
@@ -442,11 +442,12 @@ def _coil_faults(spec: DeviceSpec) -> Iterator[tuple[str, str, str]]:
         yield "ground.signed", "the inductance of a coil cannot be negative", "remove `signed` from [ground]"
     least = (own.min if own.levels is None else min(own.levels, default=0.0)) + spec.strays.ground
     most = (mutual.max if mutual.levels is None else max(mutual.levels, default=0.0)) + spec.strays.coupling
+    room = limit * least - spec.strays.coupling
     if not most <= limit * least:
         yield (
             "coupling.max",
             f"a mutual inductance of up to {most:g} H is more than coils of {least:g} H and a coupling of {limit:g} have",
-            f"give a `max` of at most {limit * least:g} H, coils that begin higher, or a larger circuit.coil_coupling",
+            f"give a `max` of at most {max(room, 0.0):g} H, coils that begin higher, or a larger circuit.coil_coupling",
         )
     if spec.bias is not None:
         yield (

@@ -1,4 +1,5 @@
-"""Gaussians on resistive cells: any symmetric positive definite matrix, and the mean by bias currents (physics §3)."""
+"""Gaussians on resistive cells: any symmetric positive definite matrix, and the mean by bias currents (physics §3). On coupled
+coils likewise, but for partial correlations that are stronger than two coils can be coupled (mapping §4)."""
 
 from __future__ import annotations
 
@@ -30,16 +31,17 @@ and the model has one pinned direction, a factor of two."""
 def resistive(energy: Energy, device: Device, options: Realise, context: Context) -> Outcome:
     """The precision as it is, with bias currents where there is a bias bank.
 
-    A matrix of which rounding would spoil a standard deviation is read out by as many multiplications as bring that within
-    bounds, where they are allowed.
+    A matrix of which rounding would spoil a standard deviation, or with couplings beyond the board's `reach`, is read out by
+    as many multiplications as bring that within bounds, where they are allowed.
     """
     p = moments.precision(energy)
     moments.check(energy, p)
     mean = moments.mean(energy, p)
     p = moments.precision(energy)
     balanced, gauge = (True, np.ones(energy.n)) if device.spec.coupling.signed else two_colouring(p)
+    tight = beyond(p, device, energy)
     # A board with too few cells is `place`'s to name.
-    serves = balanced and (energy.n > live_cells(device) or could_embed(p, device))
+    serves = balanced and not tight and (energy.n > live_cells(device) or could_embed(p, device))
     found = None
     if options.allows("readout") and energy.n <= (COLUMNS if serves else READOUT_LIMIT):
         found = _readout(p, device, options, serves)
@@ -50,7 +52,7 @@ def resistive(energy: Energy, device: Device, options: Realise, context: Context
         why = (
             "rounding would spoil the model as it is"
             if serves
-            else "the board cannot hold the model as it is"
+            else tight or "the board cannot hold the model as it is"
         )
         note = f"way: readout; {found.multiplications} multiplications a draw, since {why}"
         read = Affine(sparse.csr_array(found.t * a[:, None] * flips), frozen(mean))
@@ -62,16 +64,17 @@ def resistive(energy: Energy, device: Device, options: Realise, context: Context
             f"{odd_pair(p, energy)}",
             help="allow `readout`, and as many multiplications as it takes, or choose a device with signed couplers",
         )
+    notes: tuple[str, ...] = (f"beyond the couplers: {tight}",) if tight else ()
     flipped = gauge if (gauge < 0).any() else None
     if flipped is not None:
         p = congruence(p, gauge)
     if device.spec.bias is None or not mean.any():
         back = Affine.diagonal(gauge, mean) if mean.any() or flipped is not None else None
-        notes = ("the mean is added at the read-out",) if mean.any() else ()
+        notes += ("the mean is added at the read-out",) if mean.any() else ()
         return Outcome(couplings(device, p), back, notes)
     potential = -gauge * np.asarray(energy.linear) / energy.temperature
     back = None if flipped is None else Affine.diagonal(gauge)
-    return Outcome(couplings(device, p, potential), back, ("the mean is made by bias currents",))
+    return Outcome(couplings(device, p, potential), back, (*notes, "the mean is made by bias currents"))
 
 
 def _readout(p: sparse.csr_array, device: Device, options: Realise, serves: bool) -> Readout | None:
@@ -93,6 +96,8 @@ def _readout(p: sparse.csr_array, device: Device, options: Realise, serves: bool
         if not above(k, lowest):
             return False
         part = sparse.csr_array(k)
+        if strongest(part)[0] > reach(device):
+            return False
         return could_hold(part, device) and (device.spec.coupling.signed or two_colouring(part)[0])
 
     for margin in MARGINS:
@@ -104,6 +109,36 @@ def _readout(p: sparse.csr_array, device: Device, options: Realise, serves: bool
         if error < least and (allowed is None or found.multiplications <= allowed):
             best, least = found, error
     return best
+
+
+def reach(device: Device) -> float:
+    """The largest |K_ij|/√(K_ii K_jj) that a coupler can make: that of its bank's end on cells at their banks' begin, which
+    on coils is below 1, and without limit where cells can be as small as wanted."""
+    own, mutual, strays = device.spec.ground, device.spec.coupling, device.spec.strays
+    least = (own.min if own.levels is None else min(own.levels)) + strays.ground
+    most = (mutual.max if mutual.levels is None else max(mutual.levels)) + strays.coupling
+    return most / least if least > 0 else np.inf
+
+
+def strongest(k: sparse.csr_array) -> tuple[float, int, int]:
+    """The largest |K_ij|/√(K_ii K_jj) and where it is; 0 where nothing is coupled."""
+    coo, root = sparse.coo_array(sparse.triu(k, k=1)), np.sqrt(k.diagonal())
+    if not coo.nnz:
+        return 0.0, 0, 0
+    size = np.abs(coo.data) / (root[coo.row] * root[coo.col])
+    at = int(np.argmax(size))
+    return float(size[at]), int(coo.row[at]), int(coo.col[at])
+
+
+def beyond(k: sparse.csr_array, device: Device, energy: Energy) -> str:
+    """Which pair is coupled more strongly than the board can, in the user's names; empty where none is."""
+    most, i, j = strongest(k)
+    if most <= reach(device) * (1 + 1e-9):
+        return ""
+    return (
+        f"`{energy.label(i)}` and `{energy.label(j)}` have a partial correlation of size {most:.4g}, and couplers of "
+        f"`{device.name}` reach {reach(device):.3g}"
+    )
 
 
 def rounding_error(k: FloatArray, t: FloatArray, step: float) -> float:
