@@ -36,7 +36,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "workloads.md"
 BEGIN, END = "<!-- begin: benchmarks/workloads.py -->", "<!-- end -->"
 HEADER = "| workload | n | model | target | KL/n | sd | mean | way | host × a draw | cells | CPU s |"
 CAPACITIVE = ("spu8", "king-8x8", "king-32x32", "grid-16x16")
-TARGETS = (*CAPACITIVE, "resistive-64")
+TARGETS = (*CAPACITIVE, "resistive-64", "inductive-64")
 LARGE = ("king-32x32",)
 SD, MEAN = 0.02, 0.02
 
