@@ -12,8 +12,12 @@ from types import FrameType
 @contextmanager
 def held_back() -> Iterator[None]:
     """Put off a Ctrl-C that comes within the block to its end, where it raises KeyboardInterrupt. Signals reach only the
-    main thread of Python's process; elsewhere the block runs as it is."""
-    if threading.current_thread() is not threading.main_thread():
+    main thread of Python's process; elsewhere, and where Ctrl-C is ignored, as of what a shell runs behind, the block runs as
+    it is."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
         yield
         return
     came = False

@@ -16,6 +16,7 @@ import numpy as np
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 from spucc.energy import QueryKind
+from spucc.running.claim import Claim, refuse, release
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,9 @@ class Result:
         return result_html(self)
 
     def arrays(self) -> dict[str, FloatArray]:
-        """One array for each query under its name; `argmin` gives one for each variable (`best.x`)."""
+        """One array for each query under its name; `argmin` gives one for each variable (`best.x`). Beside it, where they are
+        known: `x.error`, `x.scheduled`, `x.ess`, `x.rhat`, and `x.autocorrelation`, the integrated time in draws."""
+        drawn = self.provenance.get("samples")
         out: dict[str, FloatArray] = {}
         for a in self.answers:
             if a.kind is QueryKind.ARGMIN:
@@ -92,8 +95,10 @@ class Result:
                     at += size
             else:
                 out[a.name] = a.value
-            if a.error is not None:
-                out[f"{a.name}.error"] = a.error
+            figures = {"error": a.error, "scheduled": a.scheduled, "ess": a.ess, "rhat": a.rhat}
+            if drawn is not None and a.ess is not None:
+                figures["autocorrelation"] = drawn / a.ess
+            out.update({f"{a.name}.{key}": value for key, value in figures.items() if value is not None})
             out.update({f"{a.name}.{key}": value for key, value in a.extra.items()})
         return out
 
@@ -121,19 +126,19 @@ class Result:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its place first, then moved there. Raises E0392 when that fails."""
-    part = path.with_name(f".{path.name}.part")
+    """Write a file whole or not at all: beside its place first, then moved there. Raises E0392, E0743 when that fails."""
+    claim = Claim(path, wait=True)
     try:
-        with open(part, "wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(part, path)
+        claim.file.write(content)
+        claim.file.flush()
+        os.fsync(claim.file.fileno())
+        release(claim.put())
     except OSError as error:
-        part.unlink(missing_ok=True)
-        fail(
-            "E0392", f"cannot write `{path}`: {error.strerror or error}", help="choose another place with -o"
-        )
+        claim.drop()
+        refuse(path, error)
+    except BaseException:
+        claim.drop()
+        raise
 
 
 # --- the terminal ----------------------------------------------------------------------------------------------------------

@@ -99,6 +99,8 @@ def run_program(
     with tape:
         if resume:
             tape.take_up()
+        else:
+            tape.claim()
         request = Request(
             draws=plan.draws - tape.done,
             chains=plan.chains,

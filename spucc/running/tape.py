@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from spucc.running.taker import Plan, Taker
 from spucc.stages import Program
 
 if TYPE_CHECKING:
+    from spucc.running.claim import Claim
     from spucc.running.draws_file import DrawsFile, Layout
 
 
@@ -38,6 +40,7 @@ class Tape:
             origin,
             program,
         )
+        self._claim: Claim | None = None
         self._file: DrawsFile | None = None
         self.done = 0
 
@@ -47,6 +50,15 @@ class Tape:
     def __exit__(self, *problem: object) -> None:
         if self._file is not None:
             self._file.close()
+        elif self._claim is not None:
+            self._claim.drop()
+
+    def claim(self) -> None:
+        """Make sure, before anything is drawn, that no other run writes the file. Raises E0742, E0392."""
+        from spucc.running.claim import Claim
+
+        if self._path is not None:
+            self._claim = Claim(self._path)
 
     def take_up(self) -> None:
         """Go on with the file that is there. Raises E0744, E0745."""
@@ -72,11 +84,12 @@ class Tape:
     def begin(self, states: Sequence[FloatArray | None], notes: dict[str, Any]) -> None:
         """Create the file when the first draws are there: only then is it known what a job's state is, and what its
         backend says of itself in `notes`."""
-        if self._path is None or self._file is not None:
+        if self._claim is None or self._file is not None:
             return
         from spucc.running.draws_file import create
 
-        self._file = create(self._path, self._layout(states), {**self._origin, **notes})
+        layout = replace(self._layout(states), program=_packed(self._program))
+        self._file = create(self._claim, layout, {**self._origin, **notes})
         self._attach()
 
     def mark(self, seen: int, states: Sequence[FloatArray | None]) -> None:
@@ -90,7 +103,9 @@ class Tape:
         """Write the answers; those of an interrupted run too, of the draws so far."""
         if self._file is None or self._file.finished:
             return
-        for name, value in Result(tuple(answers)).arrays().items():
+        seen = max((t.seen for t in self._takers if isinstance(t, Estimate)), default=self._plan.draws)
+        found = Result(tuple(answers), {"samples": seen * self._plan.chains})
+        for name, value in found.arrays().items():
             if f"answers/{name}" in self._file:
                 self._file.array(f"answers/{name}")[...] = value
         if complete:
@@ -101,24 +116,71 @@ class Tape:
 
     def _attach(self) -> None:
         assert self._file is not None
+        shared = self._places()
         for t in self._takers:
-            if isinstance(t, Estimate) and t.keeps and t.size:
-                group = "posterior" if t.query.kind is QueryKind.SAMPLE else "run"
-                array = self._file.array(f"{group}/{t.query.name}")
+            if isinstance(t, Estimate) and t.keeps:
+                name = t.query.name
+                # Files of earlier versions hold the draws of each query apart.
+                place = f"run/{name}" if f"run/{name}" in self._file else shared[name]
+                array = self._file.array(place) if t.size else np.empty(0)
                 t.kept = array.reshape(self._plan.chains, self._plan.draws, t.size)
-            elif isinstance(t, Estimate) and t.keeps:
-                t.kept = np.empty((self._plan.chains, self._plan.draws, 0))
+
+    def _places(self) -> dict[str, str]:
+        """Where the draws of each query are kept: once for all queries that ask about the same, with those of `sample`
+        where there is one."""
+        own = [t for t in self._takers if isinstance(t, Estimate) and t.keeps]
+        own.sort(key=lambda t: t.query.kind is not QueryKind.SAMPLE)
+        first: dict[object, str] = {}
+        found = {}
+        for t in own:
+            name = t.query.name
+            if t.query.kind is QueryKind.SAMPLE:
+                found[name] = f"posterior/{name}"
+                first.setdefault(_subject(t), found[name])
+            else:
+                found[name] = first.setdefault(_subject(t), f"run/{name}")
+        return found
 
     def _layout(self, states: Sequence[FloatArray | None]) -> Layout:
         from spucc.running.draws_file import Layout
 
         own = [t for t in self._takers if isinstance(t, Estimate) and t.keeps]
+        places = self._places()
         return Layout(
             chains=self._plan.chains,
             draws=self._plan.draws,
             samples=tuple((t.query.name, t.shape) for t in own if t.query.kind is QueryKind.SAMPLE),
-            kept=tuple((t.query.name, t.size) for t in own if t.query.kind is not QueryKind.SAMPLE),
-            answers=tuple(pair for t in self._takers for pair in t.answer_shapes()),
+            kept=tuple((t.query.name, t.size) for t in own if places[t.query.name] == f"run/{t.query.name}"),
+            answers=tuple(pair for t in self._takers for pair in (*t.answer_shapes(), *_figure_shapes(t))),
             sums=tuple((f"sum_{t.query.name}", t.sums().size) for t in self._takers if t.sums().size),
             states=tuple((f"state_{k}", s.shape) for k, s in enumerate(states) if s is not None),
         )
+
+
+def _subject(t: Estimate) -> object:
+    """What a query asks about, equal for queries whose draws are the same numbers."""
+    form = t.query.form
+    assert form is not None
+    if t.query.products:
+        return t.query.name
+    m = form.matrix
+    return m.shape, m.indptr.tobytes(), m.indices.tobytes(), m.data.tobytes(), form.offset.tobytes()
+
+
+def _figure_shapes(t: Taker) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The arrays that tell how good an estimate is, beside its error."""
+    if not isinstance(t, Estimate):
+        return ()
+    name = t.query.name
+    scheduled = [(f"{name}.scheduled", shape) for n, shape in t.answer_shapes() if n == f"{name}.error"]
+    rhat = [(f"{name}.rhat", t.shape)] if t.chains > 1 and not t.independent else []
+    return (*scheduled, (f"{name}.ess", t.shape), *rhat, (f"{name}.autocorrelation", t.shape))
+
+
+def _packed(program: Program) -> bytes:
+    """A program, to go with its draws; nothing of one that is too large."""
+    from spucc.ir import pack_program
+    from spucc.running.stored import PROGRAM_BYTES
+
+    packed = pack_program(program)
+    return packed if len(packed) <= PROGRAM_BYTES else b""

@@ -309,9 +309,10 @@ def test_no_room_is_said_before_anything_is_drawn(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(draws_file, "_write", full)
+    monkeypatch.setattr(draws_file, "_reserve", full)
     with pytest.raises(SpuccError, match="E0743"):
         program.run(samples=10, stream=tmp_path / "a.nc")
+    assert not list(tmp_path.glob("*.nc")) and not list(tmp_path.glob(".*.part"))
 
 
 def test_a_limit_on_the_size_of_files_is_kept(tmp_path: Path) -> None:
