@@ -17,13 +17,11 @@ STRIP = 1 << 16
 
 def dominant(q: Quadratic, free: Any) -> bool:
     """Whether every row is weakly dominated by its diagonal, one row of each component strictly."""
-    rows = q.sparse
-    diagonal = q.diagonal()
-    total = _magnitudes(rows, free.astype(np.float64))
-    own = np.abs(np.asarray(rows.diagonal()))
     if q.blocks:
         return False
-    slack = diagonal - (total - own)
+    rows = q.sparse
+    diagonal = q.diagonal()
+    slack = diagonal + np.abs(diagonal) - _magnitudes(rows, free.astype(np.float64))
     slack, diagonal = slack[free], diagonal[free]
     if not (diagonal > 0).all() or (slack < -1e-13 * diagonal).any():
         return False

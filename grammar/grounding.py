@@ -17,16 +17,13 @@ def ground(
 ) -> tuple[list[Fault], list[tuple[int, float]]]:
     """Flat directions that no query sees get a spring each; one that is seen, or along which a force pulls,
     is an error."""
-    linear = energy.linear[at] + _pull_of_observed(energy, at)
+    forces = _forces(energy, at)
     size = np.abs(null).max(axis=0)
     null = null / size
-    force = null.T @ linear
-    scale = np.abs(null.T) @ np.abs(linear) + 1e-300
-    seen = np.abs(force) > 1e-9 * scale
-    if seen.any():
-        direction = null[:, int(np.argmax(np.abs(force)))]
-        sign = -np.sign(float(direction @ linear))
-        return [improper(energy, at, direction * sign, 0.0, pulled=True)], []
+    force = null.T @ forces
+    if (np.abs(force) > 1e-9 * (np.abs(null.T) @ abs(forces)) + 1e-300).any():
+        k, column = (int(v) for v in np.unravel_index(int(np.argmax(np.abs(force))), force.shape))
+        return [improper(energy, at, -np.sign(force[k, column]) * null[:, k], 0.0, pulled=True)], []
     for query in energy.queries:
         if query.kind is QueryKind.LOGZ:
             return [improper(energy, at, null[:, 0], 0.0, query)], []
@@ -51,12 +48,27 @@ def ground(
     return [], grounds
 
 
-def _pull_of_observed(energy: Energy, at: IntArray) -> FloatArray:
-    if not energy.observed.index.size:
-        return np.zeros(at.size)
+def _forces(energy: Energy, at: IntArray) -> sparse.csc_array:
+    """∂E/∂x of some coordinates at 0, a column for the constant part and one for each product of spins and bits that it has."""
     x = np.zeros(energy.n)
     x[energy.observed.index] = energy.observed.value
-    return np.asarray((energy.quadratic @ x)[at])
+    constant = energy.linear[at] + (energy.quadratic @ x)[at]
+    parts = [sparse.csc_array(constant[:, None])]
+    discrete = np.concatenate(energy.domains[1:])
+    if discrete.size:
+        discrete = np.setdiff1d(discrete, energy.observed.index)
+        parts.append(sparse.csc_array(energy.quadratic.tocsr()[at][:, discrete]))
+    position = np.full(energy.n, -1)
+    position[at] = np.arange(at.size)
+    for m in energy.higher:
+        inside = position[m.index] >= 0
+        rows = inside.sum(axis=1) == 1
+        given = m.index[rows][~inside[rows]].reshape(-1, m.degree - 1)
+        column = np.unique(given, axis=0, return_inverse=True)[1].ravel()
+        entries = (position[m.index[rows][inside[rows]]], column)
+        shape = (at.size, int(column.max(initial=-1)) + 1)
+        parts.append(sparse.csc_array(sparse.coo_array((m.coefficient[rows], entries), shape=shape)))
+    return sparse.csc_array(sparse.hstack(parts))
 
 
 def grounded(energy: Energy, grounds: list[tuple[int, float]]) -> Energy:

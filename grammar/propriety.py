@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from spucc.arrays import IntArray
+from spucc.conditioning import inserted
 from spucc.diagnostics import Diagnostic, SpuccError
 from spucc.energy import Domain, Energy, QueryKind
 from spucc.grammar.components import components
@@ -33,16 +34,18 @@ def settle(energy: Energy, evidence: Evidence) -> tuple[Energy, list[Diagnostic]
     asked = asked_coordinates(energy) & free
     if not asked.any():
         return energy, []
-    if energy.higher:
+    given = inserted(energy, energy.observed.index, energy.observed.value)
+    if any((free[m.index].sum(axis=1) >= 2).any() for m in given.higher):
         from spucc.grammar.boundedness import bounded
 
-        return energy, bounded(energy, free, evidence)
-    q = energy.quadratic
-    if (not q.blocks or energy.n > DENSE) and asked.all() and dominant(q, free) is True:
+        return energy, bounded(given, free, evidence)
+    q = given.quadratic
+    if (not q.blocks or energy.n > DENSE) and asked.all() and dominant(q, free):
         return energy, []
     if not evidence.indefinite.any() and not (asked & ~evidence.definite).any():
         return energy, []
-    return _by_component(energy, evidence, free, asked)
+    grounds = _by_component(given, evidence, free, asked)
+    return grounded(energy, grounds) if grounds else energy, []
 
 
 def asked_coordinates(energy: Energy) -> Any:
@@ -58,9 +61,8 @@ def asked_coordinates(energy: Energy) -> Any:
     return seen
 
 
-def _by_component(
-    energy: Energy, evidence: Evidence, free: Any, asked: Any
-) -> tuple[Energy, list[Diagnostic]]:
+def _by_component(energy: Energy, evidence: Evidence, free: Any, asked: Any) -> list[tuple[int, float]]:
+    """The springs that hold flat directions which no query sees; an error for any other direction without curvature."""
     keep = np.flatnonzero(free)
     part = energy.quadratic.restrict(keep) if keep.size < energy.n else energy.quadratic
     label = components(part.pattern())
@@ -80,10 +82,8 @@ def _by_component(
         faults.append(improper(energy, keep[[k]], np.ones(1), float(diagonal[k])))
     for begin, end in zip(starts[~singles], stops[~singles]):
         small.append(np.sort(order[begin:end]))
-    if len(small) > 1 and sum(c.size for c in small) > DENSE and not part.blocks:
-        dominated = dominant(part, read[label])
-        if dominated:
-            small = []
+    if len(small) > 1 and sum(c.size for c in small) > DENSE and dominant(part, read[label]):
+        small = []
     for members in small:
         at = keep[members]
         if not evidence.indefinite[at].any() and evidence.definite[at].all():
@@ -95,6 +95,4 @@ def _by_component(
             break
     if faults:
         raise SpuccError([f.blamed(evidence, energy.n) for f in faults])
-    if grounds:
-        energy = grounded(energy, grounds)
-    return energy, []
+    return grounds
