@@ -409,6 +409,12 @@ def _faults(spec: DeviceSpec, table: Mapping[str, Any]) -> Iterator[tuple[str, s
         bank = getattr(spec, name)
         if bank is not None:
             yield from _bank_faults(name, bank)
+    for section in ("circuit", "strays", "noise", "timing", "energy"):
+        for field, value in msgspec.structs.asdict(getattr(spec, section)).items():
+            if isinstance(value, float) and not np.isfinite(value):
+                yield f"{section}.{field}", f"{section}.{field} is {value:g}", "give a finite value"
+    if not np.isfinite(spec.adc.noise):
+        yield "adc.noise", f"adc.noise is {spec.adc.noise:g}", "give a finite value"
     if spec.circuit.theta_min > spec.circuit.theta_max:
         yield "circuit.theta_min", "theta_min is above theta_max", "swap them"
     if spec.noise.hold not in ("held", "linear"):
@@ -475,6 +481,12 @@ def _paths(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _bank_faults(name: str, bank: Bank) -> Iterator[tuple[str, str, str]]:
+    if not np.isfinite(bank.tolerance):
+        yield (
+            f"{name}.tolerance",
+            f"{name}.tolerance is {bank.tolerance:g}",
+            "give a finite value, such as 0.01",
+        )
     if bank.bits is not None and bank.levels is not None:
         yield f"{name}.levels", f"[{name}] has both bits and levels", "give one of them"
     if bank.levels is not None:

@@ -38,9 +38,9 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
     k = assemble(device.family, edges, placed.ground, coupling)
     to_ground, across = strays(device, placed.cell, edges)
     ranges = ranges_of(device, placed, edges, coupling)
-    d = jacobi_scale(
-        k, ranges.ground_high, float(ranges.coupling_high.min(initial=np.inf)), ranges.ground_low
-    )
+    # Of a coupler that cannot be nothing and has to be negative the largest is the lower end.
+    top = np.where(ranges.coupling_high > 0, ranges.coupling_high, -ranges.coupling_low)
+    d = jacobi_scale(k, ranges.ground_high, float(top.min(initial=np.inf)), ranges.ground_low)
     i, j = edges[:, 0], edges[:, 1]
     diagonal, value = placed.ground * d**2, coupling * d[i] * d[j]
     potential, mean = placed.bias, np.zeros(placed.n)
@@ -196,7 +196,8 @@ def _largest_scale(bias: FloatArray, device: Device, d: FloatArray, k: sparse.cs
     sigma = _covariance(k)
     mean = sigma @ bias if bias.any() else np.zeros(bias.size)
     reach = (np.abs(mean) + 4 * np.sqrt(np.diagonal(sigma))) / d
-    limit = (half / float(reach.max())) ** 2
+    # A product of floats that is too large is infinite, a power an error.
+    root = half / float(reach.max())
     if spec.bias is not None and bias.any():
-        limit = min(limit, (spec.bias.max / float(np.abs(bias * d).max())) ** 2)
-    return limit, int(np.argmax(reach))
+        root = min(root, spec.bias.max / float(np.abs(bias * d).max()))
+    return root * root, int(np.argmax(reach))

@@ -74,6 +74,8 @@ ZOO = {
     "readout": lambda: compiled(model(wishart(6, 7)), "spu8", "readout"),
     "split": lambda: compiled(model(wishart(4, 8)), "spu8-signed", "split"),
     "resistive": lambda: compiled(model(wishart(8, 9)), "resistive-64"),
+    "inductive": lambda: compiled(model(wishart(8, 12)), "inductive-64"),
+    "measured coils": lambda: compiled(model(wishart(5, 13)), measured("inductive-64")),
     "calibrated": lambda: compiled(model(attractive(6, 11)), measured("spu8")),
     "ensemble": lambda: compiled(model(attractive(5, 10)), "spu8{bits=4}", ensemble=4),
 }

@@ -53,6 +53,11 @@ def oracle(program: Program, start: np.ndarray, t: float) -> tuple[np.ndarray, n
         d = np.zeros((2 * n, 2 * n))
         d[n:, n:] = inverse @ np.diag(2 * b.noise) @ inverse
         first, rest = np.concatenate([np.zeros(n), y0]), np.zeros(2 * n)
+    elif b.family == "inductive":
+        inverse = np.linalg.inv(k)
+        a = inverse @ np.diag(b.resistance + b.series_resistance)
+        d = inverse @ np.diag(2 * b.noise) @ inverse
+        first, rest = y0, np.zeros(n)
     else:
         rate = 1 / b.capacitance if b.family == "resistive" else b.mobility
         a = rate * k
@@ -70,7 +75,15 @@ def oracle(program: Program, start: np.ndarray, t: float) -> tuple[np.ndarray, n
     return gain @ mean + back.offset, gain @ cov @ gain.T
 
 
-@pytest.mark.parametrize(("target", "duration"), [("spu8", 2e-6), ("resistive-64", 1e-5), ("ideal", 0.6)])
+@pytest.mark.parametrize(
+    ("target", "duration"),
+    [
+        ("spu8", 2e-6),
+        ("resistive-64", 1e-5),
+        ("inductive-64{circuit.series_resistance=2}", 1e-5),
+        ("ideal", 0.6),
+    ],
+)
 @pytest.mark.parametrize("walked", [False, True])
 def test_paths_have_the_law_of_the_circuit(
     target: str, duration: float, walked: bool, monkeypatch: pytest.MonkeyPatch

@@ -42,6 +42,8 @@ SPICE_ZOO = (
     "charge",
     "readout",
     "resistive",
+    "inductive",
+    "measured coils",
     "ensemble",
     "calibrated",
 )
@@ -155,7 +157,7 @@ def test_noise_keeps_the_covariance_under_the_trapezoidal_rule() -> None:
             assert np.abs(s[1, 1] / exact[1, 1] - 1) > 1e-2
 
 
-@pytest.mark.parametrize("name", ["plain", "signed", "resistive", "calibrated"])
+@pytest.mark.parametrize("name", ["plain", "signed", "resistive", "inductive", "calibrated"])
 def test_what_the_step_takes_is_below_what_is_stated(name: str) -> None:
     """The stationary covariance of a load under the trapezoidal rule, by the Lyapunov equation of states and noise."""
     one, plan = first_load(zoo.ZOO[name]())
