@@ -24,7 +24,7 @@ from spucc.device import Adc, Bank, Calibration, Device, Faults
 from spucc.diagnostics import fail
 from spucc.readback import HostLoop
 from spucc.stages import Configuration, Job, Quantized
-from spucc.targets.circuits import Board, board, levels_of
+from spucc.targets.circuits import Board, assert_parts, board, levels_of
 from spucc.targets.exact import Cells, Circuits, chunks, configuration_of, reader
 from spucc.targets.gaussian import factorise
 from spucc.targets.law import Gaussian, cells, law
@@ -38,6 +38,10 @@ _LEAST = 0.05
 # Updates of the noise that are so much quicker than the circuit make it white: variances differ by a third of
 # this (physics §5).
 _WHITE = 1e-7
+# How long an update may last, in times of the circuit's quickest motion.
+_STILL = 1e9
+# What stands for any larger value, so that its square is a number.
+_HUGE = 1e150
 # Entries of a level table beyond which a board is not drawn.
 _TABLE = 2**26
 # Coordinates up to which a board's law is compared with the compiled one; the purpose of the stream of drift.
@@ -132,7 +136,7 @@ def true_circuit(codes: Quantized, member: int, device: Device, truth: Truth) ->
     noise = known.noise * truth.temperature[codes.cell]
     alive = ~np.isin(codes.cell, truth.faults.dead_cells)
     keep = np.flatnonzero(alive)
-    return (
+    found = (
         replace(
             true,
             matrix=sparse.csr_array((true.matrix + sparse.diags_array(spare))[keep][:, keep]),
@@ -144,6 +148,8 @@ def true_circuit(codes: Quantized, member: int, device: Device, truth: Truth) ->
         ),
         alive,
     )
+    assert_parts(found[0])
+    return found
 
 
 def faulty(codes: Quantized, device: Device, faults: Faults) -> tuple[Quantized, FloatArray]:
@@ -211,7 +217,14 @@ class RealCircuits(Circuits):
         if not tau or not circuit.n:
             return 0.0
         _small_enough(circuit)
-        return 0.0 if tau * float(np.linalg.norm(system(circuit).drift, 1)) < _WHITE else tau
+        steps = tau * float(np.linalg.norm(system(circuit).drift, 1))
+        if not steps < _STILL:
+            fail(
+                "E0720",
+                f"noise that is updated every {tau:g} s stands still for this circuit",
+                help="shorten noise.update_interval in the device file; 0 is white noise",
+            )
+        return 0.0 if steps < _WHITE else tau
 
     def law(self, m: int, dtype: str) -> Gaussian:
         if m not in self._laws:
@@ -238,7 +251,8 @@ class RealCircuits(Circuits):
         )
         mean, covariance = np.zeros(alive.size), np.zeros((alive.size, alive.size))
         mean[alive], covariance[np.ix_(alive, alive)] = law.mean, law.cov()
-        np.fill_diagonal(covariance, np.diagonal(covariance) + adc.noise**2 + step**2 / 12.0)
+        added = min(adc.noise, _HUGE) ** 2 + min(step, _HUGE) ** 2 / 12.0
+        np.fill_diagonal(covariance, np.diagonal(covariance) + added)
         return Gaussian(mean, covariance=covariance)
 
     def path(self, m: int, interval: float, settle: float, dtype: str) -> Stepper | Walk:

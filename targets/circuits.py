@@ -122,14 +122,15 @@ def board(codes: Quantized, member: int, device: Device) -> Board:
     resistance = known(measured.resistance, circuit.resistance)
     series = known(measured.series_resistance, circuit.series_resistance)
     if device.family is Family.CAPACITIVE:
-        noise = scale / resistance
+        with np.errstate(all="ignore"):
+            noise = scale / resistance
     elif device.family is Family.INDUCTIVE:
         noise = scale * (resistance + series)
     elif device.family is Family.RESISTIVE:
         noise = np.full(codes.n, scale * circuit.capacitance)
     else:
         noise = np.full(codes.n, scale)
-    return Board(
+    made = Board(
         family=device.family,
         matrix=network(device, cells, codes.edges, ground, coupling),
         bias=bias,
@@ -140,4 +141,74 @@ def board(codes: Quantized, member: int, device: Device) -> Board:
         capacitance=circuit.capacitance,
         mobility=circuit.mobility,
         scale=scale,
+    )
+    assert_parts(made)
+    return made
+
+
+# What a part may be in base units: what any board could be built of.
+BOUNDS = {"R": (1e-6, 1e15, "Ω"), "C": (1e-21, 1e3, "F"), "L": (1e-15, 1e6, "H")}
+# How much quicker than the slowest motion of a circuit the quickest may be for rounding to leave a law of both.
+_SPAN = 1e12
+
+
+def assert_parts(circuit: Board) -> None:
+    """Raises E0720 for parts that no board could be built of, and for values that are no numbers. Totals that are not positive
+    are left to the factor of the matrix (E0721)."""
+    own = np.asarray(circuit.matrix.diagonal())
+    parts: dict[str, tuple[str, FloatArray]] = {}
+    if circuit.family is Family.CAPACITIVE:
+        parts = {
+            "resistance": ("R", circuit.resistance),
+            "inductance": ("L", circuit.inductance),
+            "series resistance": ("R", circuit.series_resistance[circuit.series_resistance != 0]),
+            "capacitance": ("C", own[~(own <= 0)]),
+        }
+    elif circuit.family is Family.INDUCTIVE:
+        parts = {"resistance": ("R", circuit.loop), "inductance": ("L", own[~(own <= 0)])}
+    elif circuit.family is Family.RESISTIVE:
+        good = own[~(own <= 0)]
+        parts = {"capacitance": ("C", np.array([circuit.capacitance])), "resistance": ("R", 1.0 / good)}
+    for name, (kind, values) in parts.items():
+        low, high, unit = BOUNDS[kind]
+        bad = ~((values >= low) & (values <= high))
+        if bad.any():
+            _refuse(f"a {name} is {values[bad][0]:g} {unit}, which no part has")
+    numbers = (
+        circuit.matrix.data,
+        circuit.bias,
+        circuit.noise,
+        np.array([circuit.capacitance, circuit.mobility]),
+    )
+    if not all(np.isfinite(x).all() and (np.abs(x) < 1e100).all() for x in numbers):
+        _refuse("its values are not all numbers that can be calculated with")
+
+
+def assert_followed(circuit: Board) -> None:
+    """Raises E0720 for a circuit whose quickest and slowest motions are too far apart for double precision."""
+    if circuit.family is not Family.CAPACITIVE or not circuit.n:
+        return
+    own = np.asarray(circuit.matrix.diagonal())
+    own = own[own > 0] if (own > 0).any() else np.ones(1)
+    with np.errstate(all="ignore"):
+        # A mode swings at ω = 1/√(l c) and dies out with 1/(2Rc); one that does not swing has the rates 1/(Rc) and R/l; a
+        # series resistor adds r/l.
+        swing = 1.0 / np.sqrt(circuit.inductance * own.min())
+        loss = 1.0 / circuit.resistance
+        quick = max(
+            swing.max(), (loss / own.min()).max(), (circuit.series_resistance / circuit.inductance).max()
+        )
+        slow = min((0.5 * loss / own.max()).min(), (circuit.resistance / circuit.inductance).min())
+        span = float(quick / slow)
+    if not span <= _SPAN:
+        _refuse(
+            f"its quickest motion is {span:.1g} times as quick as its slowest, which cannot be calculated in double precision"
+        )
+
+
+def _refuse(why: str) -> None:
+    fail(
+        "E0720",
+        f"the circuit cannot be simulated: {why}",
+        help="check the values in the device file and its calibration",
     )

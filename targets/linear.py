@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from math import factorial, inf, isfinite
+from math import factorial, inf, isfinite, ldexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from scipy import linalg
 from spucc.arrays import FloatArray
 from spucc.device import Family
 from spucc.diagnostics import fail
-from spucc.targets.circuits import Board
+from spucc.targets.circuits import Board, assert_followed
 from spucc.targets.gaussian import DenseFactor, factorise
 
 # Terms of the series of a short step, and what is left of a start that is forgotten.
@@ -139,6 +139,7 @@ def assert_passive(circuit: Board) -> None:
                 f"the circuit is not passive: its {name} of cell {int(np.argmin(good))} is out of bounds",
                 help="check the device file and its calibration",
             )
+    assert_followed(circuit)
 
 
 def assert_stable(linear: Linear) -> None:
@@ -166,8 +167,8 @@ def transition(linear: Linear, h: float) -> tuple[FloatArray, FloatArray]:
         return np.eye(d), np.zeros((d, d))
     assert_stable(linear)
     rate = float(np.linalg.norm(linear.drift, 1))
-    doublings = max(0, int(np.ceil(np.log2(h * rate))) + 2) if isfinite(h) else None
-    step = h / 2.0**doublings if doublings is not None else 0.25 / rate
+    doublings = max(0, int(np.ceil(np.log2(h * rate))) + 2) if isfinite(h * rate) else None
+    step = ldexp(h, -doublings) if doublings is not None else 0.25 / rate
     f, q = _short(linear.drift, linear.noise, step)
     return repeated(f, q, None if doublings is None else 1 << doublings)
 
@@ -355,8 +356,8 @@ class Modes:
         noise = np.zeros((k, 2, 1))
         noise[:, 1, 0] = np.sqrt(2.0 * self.kappa / c / self.scale)
         rate = float(np.abs(a).sum(axis=1).max())
-        doublings = max(0, int(np.ceil(np.log2(h * rate))) + 2) if isfinite(h) and h > 0 else None
-        step = h if h == 0 else h / 2.0**doublings if doublings is not None else 0.25 / rate
+        doublings = max(0, int(np.ceil(np.log2(h * rate))) + 2) if isfinite(h * rate) and h > 0 else None
+        step = h if h == 0 else ldexp(h, -doublings) if doublings is not None else 0.25 / rate
         f, q = _short(a, noise, step)
         done = 0
         while h > 0 and (done < doublings if doublings is not None else np.abs(f).max() > 1e-12):

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from math import isfinite
 
 from spucc.diagnostics import Diagnostic, SpuccError
-
-# What a part's value may be, in base units, and how large it is on any board that could be built.
-_BOUNDS = {"R": (1e-6, 1e15, "Ω"), "C": (1e-21, 1e3, "F"), "L": (1e-15, 1e6, "H")}
+from spucc.targets.circuits import BOUNDS
 
 # Parts that carry a direct current from their first node to their second.
 _CONDUCTS = ("R", "L", "E", "V", "H")
@@ -66,8 +64,8 @@ def _value(number: int, kind: str, name: str, words: list[str]) -> Iterator[Diag
         yield Diagnostic("E0735", f"line {number}: `{name}` has the value {value}")
     elif kind == "K" and not -1 < value < 1:
         yield Diagnostic("E0735", f"line {number}: `{name}` couples two coils by {value:g}, beyond 1")
-    elif kind in _BOUNDS:
-        low, high, unit = _BOUNDS[kind]
+    elif kind in BOUNDS:
+        low, high, unit = BOUNDS[kind]
         if not low <= value <= high:
             yield Diagnostic("E0735", f"line {number}: `{name}` has {value:g} {unit}, which no part has")
 
