@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -36,7 +35,7 @@ from spucc.targets.circuits import board
 from spucc.targets.netlist import ACCURATE, Load, currents, load, netlist
 from spucc.targets.netlist_check import diagnose_netlist
 from spucc.targets.ngspice import finish_ngspice, start_ngspice
-from spucc.targets.noise_file import write_noise
+from spucc.targets.noise_file import Noise, write_noise
 from spucc.targets.spice import timing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +92,7 @@ def test_the_codes_make_inductances_whose_diagonal_does_not_grow_with_couplings(
 
 
 def test_no_code_couples_two_coils_beyond_what_coils_can() -> None:
-    """At the ends of both banks of every calibrated and nominal board that loads."""
+    """The banks' ends allow no more, and a pair near the limit is made."""
     spec = load_device("inductive-64").spec
     least = spec.ground.min + spec.strays.ground
     assert spec.coupling.max / least <= spec.circuit.coil_coupling < 1
@@ -104,7 +103,7 @@ def test_no_code_couples_two_coils_beyond_what_coils_can() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_strong_couplings_are_held_exactly_up_to_the_limit_of_the_coils(seed: int) -> None:
-    """Three coils near the limit take every d of the linear program: with the diagonal's own floor none gives way."""
+    """Two pairs near the limit: the linear program of the scales knows that coils do not begin at 0."""
     rng = np.random.default_rng(seed)
     k = np.eye(4)
     k[0, 1] = k[1, 0] = -0.94
@@ -120,7 +119,10 @@ def test_strong_couplings_are_held_exactly_up_to_the_limit_of_the_coils(seed: in
     assert (np.abs(np.triu(k, 1)) * np.outer(found, found)).max() <= top + 1e-9
 
 
-WITHOUT_READOUT = "normalise,condition,reduce,split,realise{forbid=readout},place,project,embed,fit,calibrate,quantize,lower,schedule"
+WITHOUT_READOUT = (
+    "normalise,condition,reduce,split,realise{forbid=readout},"
+    "place,project,embed,fit,calibrate,quantize,lower,schedule"
+)
 TIGHT = "var x: real ~ normal(0, 1)\nvar y: real ~ normal(x, 0.05)\nquery c = cov(concat([x], [y]))"
 
 
@@ -220,8 +222,6 @@ def test_tolerances_are_those_of_the_drawn_circuit() -> None:
     program = on_coils(wishart(3, 7))
     value, spec = configuration(program), program.device.spec
     off = np.array([1.0, -2.0, 0.5])
-    back = msgspec.structs.replace(spec, adc=spec.adc)
-    assert back == spec
     mean, cov = tolerance.drawn_law(value.codes, program.device, value.readback, _Fixed(off))  # type: ignore[arg-type]
     theta, r = float(value.codes.scale[0]), spec.circuit.resistance
     stray = spec.strays.ground
@@ -336,7 +336,7 @@ def first_load(program: Program) -> Load:
 
 def test_the_netlist_is_sound_and_faults_in_it_are_found() -> None:
     one = first_load(on_coils(wishart(3, 4)))
-    noise = write_noise_stub(one)
+    noise = Noise("a.noise", 1e-7, 10, currents(one.board, 1e-7))
     text = netlist([one], [noise], title="t")
     assert list(diagnose_netlist(text)) == []
     assert "windings opposed" in text and "windings aiding" in text and text.count("\nK") == 3
@@ -347,12 +347,6 @@ def test_the_netlist_is_sound_and_faults_in_it_are_found() -> None:
     ):
         found = list(diagnose_netlist(text.replace(".end\n", f"{wrong}\n.end\n")))
         assert any(word in d.title and d.code == "E0735" for d in found), wrong
-
-
-def write_noise_stub(one: Load):  # type: ignore[no-untyped-def]
-    from spucc.targets.noise_file import Noise
-
-    return Noise("a.noise", 1e-7, 10, np.asarray(currents(one.board, 1e-7)))
 
 
 @pytest.mark.spice
