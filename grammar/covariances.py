@@ -15,15 +15,14 @@ from spucc.energy import Domain
 from spucc.grammar.broadcasting import as_poly, quoted
 from spucc.grammar.checks import cholesky
 from spucc.grammar.context import Added, Carried
+from spucc.grammar.factors import RANK_TOLERANCE, condition, inverse_of, quick_root
 from spucc.grammar.fields import add_gaussian
 from spucc.grammar.laws import Law, plain, square_sum, symmetric_matrix, vector
 from spucc.grammar.poly import Poly
-from spucc.grammar.values import CannotBatchError, Const, Random, describe, number_of
+from spucc.grammar.values import CannotBatchError, Const, Random, describe
 
 # A precision is used up to this condition number; beyond, the variable is carried as mean + L z.
 WORST_CONDITION = 1e7
-# Eigenvalues below this part of the largest are zero.
-RANK_TOLERANCE = 1e-12
 
 
 def multi_normal(law: Law) -> None:
@@ -103,33 +102,25 @@ def _by_covariance(law: Law, covariance: FloatArray, key: str) -> None:
     correlation = covariance / root[:, None] / root
     factor = cholesky(correlation)
     if factor is not None:
-        pivots = np.diagonal(factor)
-        if pivots.min() ** 2 * WORST_CONDITION > pivots.max() ** 2:
-            inverse = np.linalg.inv(factor)
-            # A bound by norms: cheap, and never too small.
-            condition = np.abs(correlation).sum(axis=1).max() * (inverse * inverse).sum()
-            if condition < WORST_CONDITION or not _can_carry(law):
-                _precision(law, inverse.T @ inverse, root)
-                return
-        elif not _can_carry(law):
-            _precision(law, np.asarray(np.linalg.inv(correlation), dtype=np.float64), root)
+        inverse = inverse_of(factor)
+        if not _can_carry(law) or condition(correlation, inverse, WORST_CONDITION) < WORST_CONDITION:
+            _precision(law, inverse, root)
             return
-    values, vectors = np.linalg.eigh(correlation)
-    top = float(np.abs(values).max(initial=0.0))
-    if values[0] < -1e-10 * top:
-        fail(
-            "E0412",
-            f"`{key}` of `{law.name}` is not a covariance: scaled to correlations it has the negative eigenvalue {values[0]:g}",
-            law.args.spans[key],
-            help="a covariance is symmetric and positive semidefinite",
-        )
-    keep = values > RANK_TOLERANCE * top
-    if keep.all() and values[0] * WORST_CONDITION > top:
-        _precision(law, np.asarray((vectors / values) @ vectors.T, dtype=np.float64), root)
-        return
-    _carry(
-        law, np.ascontiguousarray((root[:, None] * vectors[:, keep] * np.sqrt(values[keep]))[:, ::-1]), key
-    )
+    narrow = quick_root(correlation, factor)
+    if narrow is None:
+        values, vectors = np.linalg.eigh(correlation)
+        top = float(np.abs(values).max(initial=0.0))
+        if values[0] < -1e-10 * top:
+            fail(
+                "E0412",
+                f"`{key}` of `{law.name}` is not a covariance: scaled to correlations it has the negative eigenvalue "
+                f"{values[0]:g}",
+                law.args.spans[key],
+                help="a covariance is symmetric and positive semidefinite",
+            )
+        keep = values > RANK_TOLERANCE * top
+        narrow = (vectors[:, keep] * np.sqrt(values[keep]))[:, ::-1]
+    _carry(law, np.ascontiguousarray(root[:, None] * narrow), key)
 
 
 def _precision(law: Law, precision: FloatArray, root: FloatArray) -> None:
@@ -198,6 +189,3 @@ def _carry(law: Law, factor: FloatArray, key: str) -> None:
     if rank:
         z = Poly.variable(hidden, info.start, rank)
         ctx.effects.append(Added(square_sum(z, 1.0), law.span, True))
-
-
-__all__ = ["gp", "multi_normal", "multi_normal_cholesky", "number_of"]

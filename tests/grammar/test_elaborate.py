@@ -296,3 +296,47 @@ def test_a_trajectory_starts_where_the_expression_has_its_value() -> None:
     assert query.start is not None
     np.testing.assert_allclose([query.start.sum(), query.start[0] - query.start[1]], [6.0, 1.0], atol=1e-12)
     assert refused(text.format("concat([x[0]], [x[0]])", "[1, 2]")) == ("E0419", 2)
+
+
+N = 600
+
+
+@pytest.mark.parametrize(
+    ("covariance", "hidden"),
+    [
+        ("rbf(t, t, 2, 0.2)", 30),  # of low rank
+        ("matern32(t, t, 2, 0.2)", N),  # nearly singular
+        ("matern12(t, t, 2, 0.2) + 0.01 * eye(len(t))", 0),  # well conditioned
+        ("concat(eye(len(t))[:, :500], zeros(len(t), 100), axis=1)", 500),  # not smooth, of lower rank
+    ],
+)
+def test_large_covariances_in_every_condition(
+    covariance: str, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The covariance that the energy stands for is the one given, by whichever root or inverse."""
+    monkeypatch.setattr("spucc.grammar.factors.DIAGONALISED", 500)
+    energy = elaborate(
+        f"let t = linspace(0, 1, {N})\nvar x: real[{N}] ~ multi_normal(zeros({N}), {covariance})"
+    )
+    assert energy.variables[0].name == ("x.z" if hidden else "x") and (hidden == 30) == (energy.n <= 30)
+    assert hidden in (30, energy.n) or not hidden
+    form = energy.queries[0].form
+    assert form is not None
+    m = form.matrix.toarray()
+    t = np.linspace(0, 1, N)
+    apart = np.abs(t[:, None] - t) / 0.2
+    expected = {
+        30: 4 * np.exp(-0.5 * apart**2),
+        N: 4 * (1 + np.sqrt(3) * apart) * np.exp(-np.sqrt(3) * apart),
+        0: 4 * np.exp(-apart) + 0.01 * np.eye(N),
+        500: np.diag((np.arange(N) < 500).astype(float)),
+    }[hidden]
+    np.testing.assert_allclose(m @ np.linalg.solve(energy.quadratic.toarray(), m.T), expected, atol=1e-9)
+
+
+def test_a_large_matrix_with_a_slightly_negative_eigenvalue_is_no_covariance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spucc.grammar.factors.DIAGONALISED", 500)
+    program = f"let t = linspace(0, 1, {N})\nvar x: real[{N}] ~ multi_normal(zeros({N}), rbf(t, t, 1, 0.2) - 1e-6 * eye({N}))"
+    assert refused(program)[0] == "E0412"
