@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +59,20 @@ def finish_ngspice(process: subprocess.Popen[str], folder: Path, output: str) ->
             for line in said.splitlines()
             if re.search(r"(?i)error|abort|singular|too small", line)
         ]
+        ended = (
+            f"was ended by signal {-code} ({signal.strsignal(-code)})"
+            if code < 0
+            else f"stopped with exit code {code}"
+        )
+        if code == -signal.SIGXFSZ:
+            fail(
+                "E0737",
+                "ngspice's waveforms are larger than this user's files may be",
+                help="raise the limit (`ulimit -f`), or ask for fewer --samples",
+            )
         fail(
             "E0732",
-            f"ngspice stopped with exit code {code}",
+            f"ngspice {ended}",
             notes=tuple(wrong[:5]) or tuple(said.strip().splitlines()[-3:]),
             help="look at the netlist that `spucc compile --emit spice` writes",
         )
@@ -82,6 +94,10 @@ def read_raw(path: Path) -> Waveforms:
     offset = at + len(b"Binary:\n")
     rows = min(rows, (path.stat().st_size - offset) // (8 * columns))
     if rows == 0 or len(names) != columns:
-        fail("E0732", f"`{path.name}` holds no waveforms")
+        fail(
+            "E0732",
+            f"`{path.name}` holds no waveforms",
+            help="the disk may be full: make room, or let TMPDIR name a folder that has room",
+        )
     table = np.memmap(path, dtype="<f8", mode="r", offset=offset, shape=(rows, columns))
     return Waveforms(tuple(names[1:]), table)

@@ -12,8 +12,12 @@ variance, with ρ = 0.95 a fortieth of what white rows (ρ = 0) lose.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -55,14 +59,15 @@ def write_noise(
 ) -> Noise:
     """Write the noise of one chain, `sd` [n] the standard deviation of w in A, for `steps` steps of `step` seconds.
 
-    The first row is 0, since sources start from there (`uic`). Bounded memory.
+    The first row is 0, since sources start from there (`uic`). Bounded memory. The file is there whole or not at all; raises
+    OSError where it cannot be written.
     """
     n = int(sd.size)
     size = np.sqrt((1.0 + rho) ** 2 / (1.0 - rho**2))
     table = _integers()
     length = block_length(max(n, 1))
     last: FloatArray = np.zeros(n)
-    with open(path, "wb") as f:
+    with whole(path) as f:
         f.write(b"0" + b" 0" * n + b"\n")
         for start in range(0, steps + 2, length):
             count = min(length, steps + 2 - start)
@@ -76,6 +81,20 @@ def write_noise(
             rows[:, -1] = ord("\n")
             f.write(rows.tobytes())
     return Noise(name, step, steps, np.asarray(sd * size / _RESOLUTION))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is written beside its place and moved there at the end; nothing is left of one that fails."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as f:
+            yield f
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def coloured(w: FloatArray, before: FloatArray, rho: float) -> FloatArray:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,9 +167,16 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def read_draws(waves: Waveforms, one: Load, plan: Timing, draws: int) -> NDArray[Any]:
-    """The cells' voltages [draws, n] at the schedule's times. Raises E0733 where the steps are not the noise's."""
+    """The cells' voltages [draws, n] at the schedule's times. Raises E0733 where the steps are not the noise's, E0737 where
+    they end too early."""
     names = {name.lower(): k + 1 for k, name in enumerate(waves.names)}
     columns = [names[f"v({node.lower()})"] for node in one.nodes]
+    if waves.time[-1] < (plan.steps(draws) - 1) * plan.step:
+        fail(
+            "E0737",
+            f"ngspice's waveforms end at {waves.time[-1]:.3g} s, before the last draw: the disk may be full",
+            help="make room, or let TMPDIR name a folder that has room; fewer --samples need less",
+        )
     # Steps are on the grid (k + phase) h from the second on; the last row is the end of the run.
     begin = int(np.searchsorted(waves.time, (plan.settle - 2) * plan.step))
     grid = waves.time[begin:-1] / plan.step - PHASE
@@ -194,12 +201,12 @@ class Spice:
     trajectories: bool = True
 
     def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
-        """See `spucc.backend.Backend`. Raises E0730 to E0734."""
+        """See `spucc.backend.Backend`. Raises E0730 to E0734, E0737."""
         configuration = configuration_of(job)
         find_ngspice()
         end = request.first + request.draws
-        with tempfile.TemporaryDirectory(prefix="spucc-") as place:
-            source = _reader(configuration, job, device, request, end, Path(place), progress)
+        with work_folder() as place:
+            source = _reader(configuration, job, device, request, end, place, progress)
             whole = Request(
                 draws=end,
                 chains=request.chains,
@@ -211,6 +218,21 @@ class Spice:
                 skip = max(0, request.first - chunk.first)
                 if skip < chunk.values.shape[1]:
                     yield Chunk(chunk.first + skip, chunk.values[:, skip:], note=chunk.note)
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """A folder for ngspice's files, gone afterwards. Raises E0737 where files cannot be written there."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="spucc-") as place:
+            yield Path(place)
+    except OSError as error:
+        where = f"`{tempfile.tempdir}`" if tempfile.tempdir else "a folder for temporary files"
+        fail(
+            "E0737",
+            f"ngspice's files cannot be written to {where}: {error.strerror or error}",
+            help="make room there, or let TMPDIR name a folder that has room; fewer --samples need less",
+        )
 
 
 def _reader(
