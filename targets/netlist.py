@@ -22,9 +22,15 @@ from spucc.stages import Quantized, Role
 from spucc.targets.circuits import Board, board, levels_of
 from spucc.targets.noise_file import Noise
 
-# The circuit is linear, so that every step is solved exactly whatever the tolerances; loose ones only keep ngspice
-# from cutting the steps.
+# The circuit is linear, so that every step is solved exactly whatever the tolerances: looser ones, and tighter ones with
+# which ngspice still keeps its steps, give the same bytes (tests/targets/test_spice.py). Loose they have to be: ngspice cuts
+# a step by reltol and chgtol (beside XSPICE parts it does not heed trtol), and noise that is white at a step is so rough that
+# any usual tolerance cuts them all; cut steps leave the rows of the noise file.
 FIXED_STEP = "method=trap reltol=0.1 abstol=1e-3 vntol=1 chgtol=1e-6 trtol=1000"
+_WHY_LOOSE = (
+    "* The circuit is linear: each step is solved exactly whatever the tolerances. Loose ones only keep ngspice from",
+    "* cutting steps, which have to stay on the rows of the noise; with usual ones (reltol=1e-5) they do not.",
+)
 
 # Steps that follow a waveform to some 1e-4 of it (physics §6).
 ACCURATE = "method=trap reltol=1e-5 abstol=1e-15 vntol=1e-9 chgtol=1e-18"
@@ -128,6 +134,7 @@ def netlist(
     steps = max(noise.steps for noise in noises)
     rows += [
         "*",
+        *(_WHY_LOOSE if options == FIXED_STEP else ()),
         f".options {options}",
         ".save " + " ".join(f"v({node})" for one in loads for node in one.nodes),
         f".tran {step:.9g} {steps * step:.12g} 0 {step:.9g} uic",

@@ -138,6 +138,17 @@ def test_fixed_steps_are_the_trapezoidal_rule(tmp_path: Path) -> None:
     assert away(walk(one, noise[1:], time[1:], "trapezoid"), seen[1:]) < 3e-4
 
 
+@pytest.mark.spice
+@pytest.mark.parametrize("name", ["plain", "signed", "resistive", "calibrated"])
+def test_nothing_depends_on_the_loose_tolerances(name: str, tmp_path: Path) -> None:
+    """A hundred times looser, or a thousand times tighter where it is the solution's: the same bytes."""
+    one, plan = first_load(zoo.ZOO[name]())
+    looser = "method=trap reltol=0.9 abstol=0.1 vntol=100 chgtol=1e-4 trtol=1000"
+    tighter = "method=trap reltol=0.1 abstol=1e-6 vntol=1e-3 chgtol=1e-6 trtol=1000"
+    found = [run_load(one, tmp_path, plan.step, 1500, o, RHO)[2] for o in (FIXED_STEP, looser, tighter)]
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
 def test_noise_keeps_the_covariance_under_the_trapezoidal_rule() -> None:
     """The stationary covariance of x' = F x + G (u_k + u_{k+1}), exactly, by the Lyapunov equation of x and
     u together."""
@@ -284,6 +295,7 @@ def test_netlist_is_commented_and_has_switch_states() -> None:
     text = emit_spice(zoo.ZOO["signed"]())
     assert "transformer" in text and "code " in text and "filesource" in text
     assert list(diagnose_netlist(text)) == []
+    assert "whatever the tolerances" in text
     assert emit_spice(zoo.ZOO["ensemble"]()).count(".model") == 4
 
 
