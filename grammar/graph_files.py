@@ -10,6 +10,9 @@ from spucc.diagnostics import fail
 from spucc.grammar.readers import decoded, numbers
 from spucc.grammar.values import Array, Graph
 
+# What reading takes for each mark: see `decoded`.
+COSTS = {b"\n": 200, b" ": 200}
+
 
 def graph_from(parsed: dict[str, Any], name: str) -> Graph:
     """`{"n": 3, "edges": [[0, 1], [1, 2, 0.5]]}`"""
@@ -68,7 +71,7 @@ def checked_graph(n: int, rows: Array, name: str) -> Graph:
 
 def gset(raw: bytes, name: str) -> Graph:
     """`n m`, then m lines `i j` or `i j w`, nodes from 1."""
-    lines = [line.split() for line in decoded(raw, name).splitlines() if line.strip()]
+    lines = [line.split() for line in decoded(raw, name, COSTS).splitlines() if line.strip()]
     if not lines or len(lines[0]) != 2:
         fail("E0310", f"`{name}` must begin with a line `n m`")
     n, m = numbers(lines[0], name)

@@ -10,11 +10,14 @@ from spucc.diagnostics import fail
 from spucc.grammar.readers import decoded, numbers
 from spucc.grammar.values import LARGEST_DATUM, Const, SparseConst, Value
 
+# What reading takes for each mark: see `decoded`.
+COSTS = {b"\n": 100, b" ": 100}
+
 
 def mtx(raw: bytes, name: str) -> Value:
     """A MatrixMarket file: coordinate or array; real, integer or pattern; general, symmetric or
     skew-symmetric."""
-    text = decoded(raw, name)
+    text = decoded(raw, name, COSTS)
     head, _, rest = text.partition("\n")
     words = head.lower().split()
     if len(words) != 5 or words[:2] != ["%%matrixmarket", "matrix"]:

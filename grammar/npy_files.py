@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spucc.diagnostics import SpuccError, fail
-from spucc.grammar.readers import MOST_BYTES
+from spucc.grammar.readers import MOST_BYTES, room
 from spucc.grammar.values import LARGEST_DATUM, Array, number_of
 
 
@@ -72,6 +72,7 @@ class Archive:
             fail("E0311", f"`{label}` is too large ({info.file_size:,} bytes)")
         if info.flag_bits & 1:
             fail("E0310", f"`{label}` is encrypted")
+        room(2 * info.file_size, label)
         try:
             with self.zip.open(info) as stream:
                 return _read_npy(stream, info.file_size, label)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import subprocess
+import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spucc.diagnostics import SpuccError, render
-from spucc.grammar import elaborate, load
+from spucc.grammar import csv_files, elaborate, graph_files, json_files, load, matrix_market, readers
 
 PROGRAM = "data A: spd[n]\ndata y: real[n]\nvar x: real[n] ~ multi_normal_prec(y, A)\n"
 
@@ -187,3 +190,79 @@ def test_a_misspelt_datum_without_default_is_one_error_and_not_two() -> None:
     with pytest.raises(SpuccError) as caught:
         elaborate("data sigma: reel\nvar x: real ~ normal(0, 1)\n", data={"other": 2})
     assert "E0318" not in {d.code for d in caught.value.diagnostics}
+
+
+def _large(kind: str) -> bytes:
+    """A data file of a megabyte or two, of the kinds that take most memory for their size."""
+    n = 300_000
+    digits = np.random.default_rng(0).integers(0, 9, n)
+    words = [str(d) for d in digits]
+    match kind:
+        case "csv":
+            return "\n".join(["a,b,c", *[",".join(words[k : k + 3]) for k in range(0, n, 3)] * 2]).encode()
+        case "json":
+            return json.dumps({"a": [[int(d)] for d in digits]}).encode()
+        case "graph":
+            return json.dumps({"n": n, "edges": [[k, k + 1] for k in range(n // 3)]}).encode()
+        case "mtx":
+            return "\n".join(
+                ["%%MatrixMarket matrix array integer general", f"{2 * n} 1", *words * 2]
+            ).encode()
+        case "gset":
+            edges = [f"{k + 1} {k + 2}" for k in range(n // 3)]
+            return "\n".join([f"{n} {len(edges)}", *edges]).encode()
+    buffer = io.BytesIO()
+    np.save(buffer, np.tile(digits, 2))
+    return buffer.getvalue()
+
+
+READ: dict[str, Any] = {
+    "csv": lambda raw: csv_files.numeric_table(csv_files.table(raw, "f")),
+    "json": lambda raw: json_files.from_json(json_files.parse_json(raw, "f")["a"], "f"),
+    "graph": lambda raw: json_files.from_json(json_files.parse_json(raw, "f"), "f"),
+    "mtx": lambda raw: matrix_market.mtx(raw, "f"),
+    "gset": lambda raw: graph_files.gset(raw, "f"),
+}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_what_a_reader_takes_is_known_before_it_reads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate is no less than the peak that the allocator saw, and no more than eight times that."""
+    asked: list[int] = []
+    monkeypatch.setattr(readers, "room", lambda size, name: asked.append(size))
+    raw = _large(kind)
+    assert len(raw) > readers.SMALL
+    tracemalloc.start()
+    READ[kind](raw)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= max(asked) <= 8 * peak
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "graph", "mtx", "gset", "npy", "npz", "json.gz"])
+def test_a_file_that_takes_more_than_is_free_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "free_memory", lambda: 3_000_000)
+    raw = _large(kind.removesuffix(".gz"))
+    function = "json" if kind == "graph" else kind
+    if kind == "npz":
+        np.savez(tmp_path / "f.npz", a=np.zeros(10**6))
+    else:
+        (tmp_path / f"f.{function}").write_bytes(gzip.compress(raw) if kind.endswith("gz") else raw)
+    call = f'{function.removesuffix(".gz")}("f.{function}"{", " + chr(34) + "a" + chr(34) if kind == "npz" else ""})'
+    (tmp_path / "p.spu").write_text(f"let g = {call}\nvar x: real ~ normal(0, 1)\n")
+    with pytest.raises(SpuccError) as caught:
+        load(tmp_path / "p.spu")
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0311" and "are free" in found.title and found.span and found.span.line == 1
+
+
+def test_free_memory_is_what_the_limits_leave() -> None:
+    """Under `ulimit -v` no more than the limit; a large file is then an error and not a crash."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "from spucc.free_memory import free_memory; print(free_memory())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 2**29 < int(run.stdout) < 2**31
