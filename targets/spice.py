@@ -279,7 +279,7 @@ def emit_spice(
             if not configuration.codes.n:
                 continue
             prefix = "n" if len(program.jobs) == configuration.codes.members == 1 else f"j{j}m{m}_"
-            one = load(configuration.codes, m, program.device, job.target, prefix)
+            one = load(configuration.codes, m, program.device_of(job), job.target, prefix)
             plans.append((one, timing(one.board, configuration.schedule), job.name, configuration.schedule))
     if not plans:
         fail("E0731", "the program has no cells to write down as a circuit")

@@ -238,6 +238,9 @@ def compile_command(program: str, **options: Any) -> None:
     if emit is not None and emit not in (*Stage, "spice"):
         near = did_you_mean(emit, [*Stage, "spice"])
         raise click.UsageError(f"there is no stage `{emit}`; {near or 'the stages are ' + ', '.join(Stage)}")
+    if program.endswith(".spuc"):
+        _emit_compiled(program, options)
+        return
     both = pair_program(program, **options)
     if both is not None:
         _put_pair(both, options)
@@ -277,10 +280,7 @@ def compile_command(program: str, **options: Any) -> None:
             err=quiet,
         )
     if emit == "spice":
-        from spucc.targets import emit_spice
-
-        place = None if output is None else Path(output)
-        _out(emit_spice(program_of(state, pipeline), place, seed=options["seed"]), output)
+        _out_spice(program_of(state, pipeline), options)
         return
     if options["report_file"]:
         from spucc.report import write_report
@@ -296,6 +296,64 @@ def compile_command(program: str, **options: Any) -> None:
         write_program(program_of(state, pipeline), output)
     elif output is not None or options["stop_after"]:
         _out_state(state, output)
+
+
+def _out_spice(program: Program, options: dict[str, Any]) -> None:
+    from spucc.targets import emit_spice
+
+    output = options["output"]
+    _out(emit_spice(program, None if output is None else Path(output), seed=options["seed"]), output)
+
+
+# Options that would have to change a compiled program.
+_FIXED = (
+    *(name for name in _SINGLE if name != "emit"),
+    "data",
+    "rel_error",
+    "tolerance",
+)
+
+
+def _emit_compiled(file: str, options: dict[str, Any]) -> None:
+    """What can be made of a program that is compiled already: its netlist, its text, its page. A usage error for options that
+    would have to change it and for a stage on the way, E0690 for a stage that is behind it."""
+    from spucc.ir import print_program, read_any, write_program
+
+    emit, output = options["emit"], options["output"]
+    program = read_any(file)
+    if not isinstance(program, Program):
+        raise click.UsageError(
+            f"`{file}` is the stage `{program.stage}` of a compilation; `spucc opt {file} --passes ...` goes on from it"
+        )
+    given = [name for name in _FIXED if options.get(name)]
+    if options["target"] not in ("ideal", program.device.name):
+        given.append("target")
+    if given:
+        raise click.UsageError(
+            f"`{file}` is compiled already, for {program.device.name}: --{given[0].replace('_', '-')} cannot change it; "
+            "compile its model instead"
+        )
+    if emit is None and not options["report_file"]:
+        raise click.UsageError(
+            f"`{file}` is compiled already: --emit spice, --emit program or --report FILE make something of it, and "
+            f"`spucc run {file}` runs it"
+        )
+    if emit not in (None, "spice", Stage.PROGRAM):
+        fail(
+            "E0690",
+            f"`{file}` holds the compiled program and no longer its stage `{emit}`",
+            help=f"compile its model with --emit {emit}",
+        )
+    if options["report_file"]:
+        from spucc.report import write_report
+
+        write_report(program, Path(options["report_file"]), None)
+    if emit == "spice":
+        _out_spice(program, options)
+    elif emit is not None and output is None:
+        click.echo(print_program(program), nl=False)
+    elif emit is not None:
+        write_program(program, output)
 
 
 def _put_pair(program: Program, options: dict[str, Any]) -> None:
