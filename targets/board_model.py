@@ -29,6 +29,7 @@ from spucc.targets.exact import Cells, Circuits, chunks, configuration_of, reade
 from spucc.targets.gaussian import factorise
 from spucc.targets.law import Gaussian, cells, law
 from spucc.targets.linear import repeated, system, updated
+from spucc.targets.paths import LinearPaths, follow
 from spucc.targets.stepper import GENERAL_STATES, Stepper, general, stepper
 from spucc.targets.walk import Walk
 from spucc.threads import one_blas_thread
@@ -271,6 +272,25 @@ class RealCircuits(Circuits):
         centre = factorise(circuit.matrix).solve(circuit.bias) if circuit.bias.any() else np.zeros(circuit.n)
         return Converted(source, alive, centre, self._spec.adc, self._power, self._apart(interval), streams)
 
+    def loads(self, interval: float) -> list[PathLoad]:
+        """The members as their paths are followed, read every `interval` s. Raises E0738 for noise that is updated at
+        intervals and for a converter that is slower."""
+        if any(self._update(m) for m in range(len(self._true))):
+            fail(
+                "E0738",
+                "a path is followed with white noise, and this device updates its noise at intervals",
+                help="set noise.update_interval = 0 in the device file, or ask for `sample` with --mode trajectory",
+            )
+        if interval * self._spec.adc.rate < 1.0 - 1e-9:
+            fail(
+                "E0738",
+                f"the converter takes {self._spec.adc.rate:g} samples a second, and the path is read every {interval:.3g} s",
+                help="ask for fewer --samples a chain, or a longer path",
+            )
+        # A path is short against the drift, whose quickest wave takes a second.
+        power = float(self._power.at(np.zeros(1))[0]) if self._spec.noise.drift else 1.0
+        return [PathLoad(replace(c, noise=power * c.noise), alive, self._spec.adc) for c, alive in self._true]
+
     def _apart(self, interval: float) -> float:
         """The time [s] between two draws, which the converter's rate bounds."""
         return max(interval, 1.0 / self._spec.adc.rate)
@@ -346,6 +366,23 @@ class Converted:
         return self.source.note
 
 
+@dataclass(frozen=True, eq=False)
+class PathLoad:
+    """One load of a board whose path is followed (`spucc.targets.paths.Load`)."""
+
+    circuit: Board
+    alive: BoolArray
+    adc: Adc
+
+    def read(self, cells: FloatArray, streams: Streams) -> FloatArray:
+        """What the converter shows, [paths, times, n], of cells [paths, times, working]; dead ones read 0."""
+        y = np.zeros((*cells.shape[:2], self.alive.size))
+        y[:, :, self.alive] = cells
+        if self.adc.noise:
+            y += self.adc.noise * Normals(streams, y.shape[0], y.shape[2]).take(0, y.shape[1])
+        return np.asarray(digitised(y, self.adc))
+
+
 def digitised(y: NDArray[Any], adc: Adc) -> NDArray[Any]:
     """What a converter makes of voltages [V]: the nearest step within full scale."""
     if not np.isfinite(adc.full_scale):
@@ -389,6 +426,21 @@ class BoardModel:
         """See `spucc.backend.Backend` and `spucc.targets.exact.reader`."""
         circuits = self.circuits(job, device, request.seed)
         yield from chunks(reader(configuration_of(job), circuits, job.name, request), job, request, progress)
+
+    def follow(
+        self,
+        job: Job,
+        device: Device,
+        start: FloatArray,
+        *,
+        duration: float,
+        times: int,
+        paths: int,
+        seed: int = 0,
+    ) -> LinearPaths:
+        """Paths of the board's own circuit: see `spucc.targets.paths.follow`. Raises E0738 besides."""
+        loads = self.circuits(job, device, seed).loads(duration / times)
+        return follow(job, device, start, duration=duration, times=times, paths=paths, seed=seed, loads=loads)
 
     def about(self, jobs: Iterable[tuple[Job, Device]], seed: int) -> dict[str, float]:
         """How far the law of the board of a run is from the compiled one, the worst over jobs (`board_error`): `sd_error`,

@@ -6,13 +6,15 @@ current: what a capacitive board does from set voltages.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg as sparse_linalg
 
-from spucc.arrays import FloatArray
+from spucc.arrays import BoolArray, FloatArray
 from spucc.backend import Normals, Streams, members_of
 from spucc.device import Device, Family
 from spucc.diagnostics import fail
@@ -42,13 +44,36 @@ class LinearPaths:
     error: float
 
 
+class Load(Protocol):
+    """One load of a real board: its circuit, without dead cells, and what is read of it."""
+
+    @property
+    def circuit(self) -> Board: ...
+
+    @property
+    def alive(self) -> BoolArray: ...
+
+    def read(self, cells: FloatArray, streams: Streams) -> FloatArray:
+        """What is shown, [paths, times, n], when the cells that work are at [paths, times, working]."""
+        ...
+
+
 @one_blas_thread()
 def follow(
-    job: Job, device: Device, start: FloatArray, *, duration: float, times: int, paths: int, seed: int = 0
+    job: Job,
+    device: Device,
+    start: FloatArray,
+    *,
+    duration: float,
+    times: int,
+    paths: int,
+    seed: int = 0,
+    loads: Sequence[Load] | None = None,
 ) -> LinearPaths:
     """`paths` paths from `start` [n] (the job's coordinates), read at the times k·duration/times, k = 1 … times.
 
-    An ensemble's members share the paths by their weights. Raises E0493 for a job with a host loop, E0720 to E0724 as
+    An ensemble's members share the paths by their weights; `loads` [members] are what they make on a board that is not quite
+    as its file says. Raises E0493 for a job with a host loop, E0720 to E0724 as
     `spucc.targets.stepper.stepper`.
     """
     configuration = configuration_of(job)
@@ -57,12 +82,16 @@ def follow(
     heat, error = np.zeros(paths), 0.0
     who = members_of(codes.weight, 0, paths)
     for m in np.unique(who):
-        back, circuit = _whole(configuration, int(m), job.name), board(codes, int(m), device)
+        back, load = _whole(configuration, int(m), job.name), None if loads is None else loads[m]
+        circuit = board(codes, int(m), device) if load is None else load.circuit
         at = np.flatnonzero(who == m)
         streams = Streams(seed, job.name, _PATH + int(m))
-        first = np.broadcast_to(cells_at(back, start), (at.size, circuit.n))
+        begin = cells_at(back, start)
+        first = np.broadcast_to(begin if load is None else begin[load.alive], (at.size, circuit.n))
         cells, currents, off = _path(circuit, first, duration / times, times, streams)
         heat[at] = _energy(circuit, first, np.zeros_like(first)) - _energy(circuit, cells[:, -1], currents)
+        if load is not None:
+            cells = load.read(cells, Streams(seed, job.name, _PATH + codes.members + int(m)))
         values[at], error = back.draws(cells), max(error, off)
     return LinearPaths(values, heat, error)
 

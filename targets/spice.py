@@ -199,6 +199,8 @@ class Spice:
 
     name: str = "spice"
     trajectories: bool = True
+    follows: bool = False
+    """Whether a path can begin at a given state: the noise file's sources start from rest."""
 
     def run(self, job: Job, device: Device, request: Request, progress: Progress = silent) -> Iterator[Chunk]:
         """See `spucc.backend.Backend`. Raises E0730 to E0734, E0737."""

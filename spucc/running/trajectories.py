@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spucc.arrays import FloatArray
+from spucc.backend import Backend
 from spucc.device import Family
+from spucc.diagnostics import fail
 from spucc.energy import Query
 from spucc.running.results import Answer
 from spucc.running.taker import Plan
@@ -27,8 +29,18 @@ class Trajectory:
     a start; coils start without a current.
     """
 
-    def __init__(self, program: Program, query: Query, plan: Plan, seed: int) -> None:
+    def __init__(
+        self, program: Program, query: Query, plan: Plan, seed: int, engine: Backend | None = None
+    ) -> None:
+        """Raises E0738 for an engine that cannot begin at a start."""
+        if engine is not None and not getattr(_reals(engine), "follows", True):
+            fail(
+                "E0738",
+                f"the backend `{engine.name}` does not follow a path from a given start, as `{query.name}` asks for",
+                help="leave --backend out, or choose board-model; `sample` with --mode trajectory runs on any",
+            )
         self.query = query
+        self._engine = engine
         self._program, self._plan, self._seed = program, plan, seed
 
     def add(self, chunks: list[FloatArray]) -> None:
@@ -83,15 +95,23 @@ class Trajectory:
         )
 
     def _follow(self, job: Job, start: FloatArray, duration: float) -> Paths | LinearPaths:
-        """The paths of one job, by the equation of its device's family."""
+        """The paths of one job, by the equation of its device's family, or by the backend's own."""
         device, plan = self._program.device_of(job), self._plan
-        if device.family is Family.LANGEVIN:
+        follow: Callable[..., Paths | LinearPaths]
+        if hasattr(_reals(self._engine), "follow"):
+            follow = _reals(self._engine).follow
+        elif device.family is Family.LANGEVIN:
             from spucc.targets.langevin.paths import follow
         else:
-            from spucc.targets.paths import follow  # type: ignore[assignment]
+            from spucc.targets.paths import follow
         return follow(
             job, device, start, duration=duration, times=plan.draws, paths=plan.chains, seed=self._seed
         )
+
+
+def _reals(engine: Backend | None) -> Any:
+    """Of the backends of a pair, that of the reals."""
+    return getattr(engine, "reals", engine)
 
 
 def _worst(found: Sequence[Paths | LinearPaths]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from scipy import sparse
+from scipy import linalg, sparse
 
 from spucc.backend import Mode, Request, Streams
 from spucc.conformance import check_backend, check_draws
@@ -365,6 +365,58 @@ def test_a_perfect_board_is_the_exact_backend() -> None:
         request = Request(300, 2, seed=4, mode=mode, interval=1e-6)
         exact = np.concatenate([c.values for c in Exact().run(job, device, request)], axis=1)
         assert np.array_equal(draws(BoardModel(), job, device, request), exact)
+
+
+def test_a_path_is_that_of_the_boards_own_parts() -> None:
+    """Mean of 4000 paths against e^{At} of (i, v) with the board's resistors and coils, written from physics §1 alone, at 5 of
+    its errors; the nominal parts' is far away. A perfect board's paths are the exact ones."""
+    from spucc.targets.paths import follow
+
+    job, device = real_job(
+        circuit=Circuit(resistance_tolerance=0.3, inductance_tolerance=0.1), adc=Adc(noise=1e-3)
+    )
+    start = np.linspace(-300.0, 400.0, 8)
+    options = {"duration": 2e-6, "times": 4, "paths": 4000, "seed": 2}
+    found = BoardModel(number=1).follow(job, device, start, **options).values  # type: ignore[arg-type]
+    assert isinstance(job.value, Configuration)
+    c = board(job.value.codes, 0, device).matrix.toarray()
+
+    def mean(r: np.ndarray, ell: np.ndarray) -> np.ndarray:
+        inverse = np.linalg.inv(c)
+        a = np.block([[np.zeros((8, 8)), np.diag(1 / ell)], [-inverse, -inverse @ np.diag(1 / r)]])
+        return np.array(
+            [
+                (linalg.expm(a * t) @ np.concatenate([np.zeros(8), start]))[8:]
+                for t in (0.5e-6, 1e-6, 1.5e-6, 2e-6)
+            ]
+        )
+
+    parts = draw_board(device, 1).parts
+    assert parts.resistance is not None and parts.inductance is not None
+    error = found.std(axis=0) / np.sqrt(4000)
+    assert (np.abs(found.mean(axis=0) - mean(parts.resistance, parts.inductance)) < 5 * error).all()
+    assert (np.abs(found.mean(axis=0) - mean(np.full(8, 1e3), np.full(8, 1e-4))) > 20 * error).any()
+    plain, perfect = real_job()
+    same = BoardModel().follow(plain, perfect, start, **options).values  # type: ignore[arg-type]
+    assert np.array_equal(same, follow(plain, perfect, start, **options).values)  # type: ignore[arg-type]
+    dead = BoardModel(faults=Faults(dead_cells=(2,))).follow(plain, perfect, start, **options).values  # type: ignore[arg-type]
+    assert (dead[..., 2] == 0).all() and (dead[..., 3] != 0).all()
+
+
+def test_paths_that_a_board_or_a_backend_cannot_follow() -> None:
+    import spucc
+
+    text = "var x: real[2] ~ multi_normal([1, 2], [[1, 0.6], [0.6, 1]])\nquery p = trajectory(x, 2e-5)"
+    program = spucc.compile(text, target="spu8")
+    with pytest.raises(SpuccError, match=r"E0738.*`spice`"):
+        program.run(samples=40, backend="spice")
+    with pytest.raises(SpuccError, match=r"E0738.*samples a second"):
+        program.run(samples=4000, backend="board-model")
+    own = program.run(samples=400, backend="board-model", seed=1)["p"]
+    assert own.shape == (4, 100, 2) and not np.array_equal(own, program.run(samples=400, seed=1)["p"])
+    slow = spucc.compile(text, target="spu8{noise.update_interval=1e-7}")
+    with pytest.raises(SpuccError, match=r"E0738.*intervals"):
+        slow.run(samples=400, backend="board-model")
 
 
 def test_boards_differ_and_stay_the_same() -> None:
