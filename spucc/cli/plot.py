@@ -17,12 +17,18 @@ import click
     help="A .png or .svg (default: RESULT.png).",
 )
 @click.option("--query", default=None, help="The sample query to draw (default: the first).")
-@click.option("--program", default=None, metavar="FILE", help="The compiled .spuc, for what is exact.")
+@click.option(
+    "--program",
+    default=None,
+    metavar="FILE",
+    help="A compiled .spuc for what is exact (default: the one that RESULT holds).",
+)
 @click.option(
     "--rows", type=click.IntRange(1, 20), default=4, show_default=True, help="Entries with a row each."
 )
 def plot(result: Path, output: Path | None, query: str | None, program: str | None, rows: int) -> None:
-    """Draw traces, marginals, autocorrelation and correlation errors of the draws in RESULT (.nc)."""
+    """Draw the draws in RESULT (.nc): traces, marginals against the exact density, autocorrelation, and the errors of the
+    correlations."""
     from spucc.running.plots import plot as draw
 
     compiled = None
@@ -31,5 +37,7 @@ def plot(result: Path, output: Path | None, query: str | None, program: str | No
 
         compiled = read_program(program)
     target = output if output is not None else result.with_suffix(".png")
-    draw(result, target, query=query, program=compiled, most=rows)
+    said = draw(result, target, query=query, program=compiled, most=rows)
     click.echo(f"wrote {target}")
+    for note in said:
+        click.echo(note, err=True)

@@ -176,6 +176,13 @@ def _parse(
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
+        if b"\0" in data[:4096]:
+            what = "it is a netCDF result" if data.startswith(b"\x89HDF") else "it holds binary data"
+            fail(
+                "E0605",
+                f"`{file}` is no text of spucc: {what}",
+                help="give the .spuc file that `spucc compile -o` wrote",
+            )
         line = data.count(b"\n", 0, error.start) + 1
         fail("E0605", "this is no text of spucc: it is not UTF-8", Span(file, line, 1, line, 2))
     if len(data) > container.MAX_TEXT:

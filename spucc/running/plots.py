@@ -1,21 +1,22 @@
 """`spucc plot`: what draws look like, on one page.
 
 Traces, marginals against the exact density, autocorrelation, and the error of every correlation. What is exact comes from
-a compiled program (`spucc.running.law`); without one the marginals stand alone and the map shows the correlations themselves.
+the compiled program (`spucc.running.law`) that a result holds; without one the marginals stand alone and the map shows the
+correlations themselves.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spucc.arrays import FloatArray
-from spucc.diagnostics import did_you_mean, fail
+from spucc.arrays import FloatArray, IntArray
+from spucc.diagnostics import SpuccError, did_you_mean, fail
 from spucc.running.results import entry_names
+from spucc.running.stored import Stored, opened, stored
 from spucc.stages import Program
 
 if TYPE_CHECKING:
@@ -29,99 +30,145 @@ _EXACT = "#22262b"
 # Draws of each chain that a trace shows, entries of the heat map, lags at most.
 _TRACE, _MAP, _LAGS = 1000, 64, 60
 
+# Numbers that are read at most, and at once.
+_READ, _AT_ONCE = 50_000_000, 1 << 22
+
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """The draws of one query: `values` [chains, draws, entries], the entries' names, and where the draws come from."""
+    """The draws of one query: `values` [chains, draws, m] of its `entries` [m], with their names; `size` entries has the
+    query. `said`: whatever keeps these from being all draws of a finished run. Where they come from, and the program."""
 
     query: str
     values: FloatArray
+    entries: IntArray
     names: tuple[str, ...]
-    provenance: dict[str, Any]
+    size: int
+    said: tuple[str, ...]
+    source: Stored
+
+    @property
+    def mapped(self) -> IntArray:
+        """The places in `entries` of those that the map shows: all, or an even selection."""
+        return np.searchsorted(self.entries, _spread(self.size))
 
 
-def read_draws(path: Path, query: str | None = None) -> Draws:
-    """The draws in a result file: those of `query`, or of the first `sample` query; only those that are done.
+def _spread(size: int) -> IntArray:
+    return np.unique(np.linspace(0, size - 1, min(size, _MAP)).astype(np.int64))
 
-    Raises E0748 for a file without draws, or without those of the query.
+
+def read_draws(path: Path, query: str | None = None, most: int = 4) -> Draws:
+    """The draws in a result file: those of `query`, or of the first `sample` query; only those that are done, of the first
+    `most` entries and those of the map.
+
+    Raises E0616 for a file that is no result, E0748 for one without draws, or without those of the query.
     """
-    import h5netcdf
-
-    try:
-        with h5netcdf.File(path, "r") as root:
-            provenance = json.loads(str(root.attrs["provenance"])) if "provenance" in root.attrs else {}
-            group = root.groups.get("posterior")
-            found = (
-                []
-                if group is None
-                else [name for name, v in group.variables.items() if v.dimensions[:2] == ("chain", "draw")]
-            )
-            if not found:
-                fail(
-                    "E0748",
-                    f"`{path}` has no draws to plot",
-                    help="ask for them in the program: query draws = sample(x)",
-                )
-            name = found[0] if query is None else query
-            if name not in found:
-                near = did_you_mean(name, found) or f"there are {', '.join(found)}"
-                fail("E0748", f"`{path}` has no draws of a query `{name}`", help=near)
-            assert group is not None
-            values = np.asarray(group.variables[name][...], dtype=np.float64)
-            run = root.groups.get("run")
-            done = (
-                int(run.variables["progress"][0])
-                if run is not None and "progress" in run.variables
-                else values.shape[1]
-            )
-    except (OSError, ValueError):
+    source = stored(path)
+    if not source.samples:
         fail(
             "E0748",
-            f"`{path}` cannot be read as a netCDF result",
-            help="`spucc run … -o result.nc` writes one",
+            f"`{path}` has no draws to plot",
+            help="ask for them in the program: query draws = sample(x)",
         )
-    values = values[:, :done]
-    shape = values.shape[2:]
-    flat = values.reshape(*values.shape[:2], -1)
-    if flat.shape[1] < 2:
-        fail("E0748", f"`{path}` has fewer than two draws", help="resume its run, or take more draws")
-    return Draws(name, flat, tuple(entry_names(name, shape, flat.shape[2])), provenance)
+    name = source.samples[0] if query is None else query
+    if name not in source.samples:
+        near = did_you_mean(name, source.samples) or f"there are {', '.join(source.samples)}"
+        fail("E0748", f"`{path}` has no draws of a query `{name}`", help=near)
+    if source.done < 2:
+        far = f"; {source.how_far}" if source.how_far else ""
+        fail(
+            "E0748",
+            f"`{path}` has fewer than two draws of each chain{far}",
+            help="resume its run, or take more draws",
+        )
+    shape = source.arrays[f"posterior/{name}"][0]
+    size = int(np.prod(shape[2:], dtype=np.int64))
+    if not size:
+        fail("E0748", f"`{path}` has no entries of `{name}` to plot")
+    entries = np.union1d(np.arange(min(most, size)), _spread(size))
+    count = min(source.done, max(_READ // (shape[0] * entries.size), 2))
+    said = [source.how_far] if source.how_far else []
+    if count < source.done:
+        said.append(f"drawn from the first {count:,} of {source.done:,} draws a chain")
+    values = np.empty((shape[0], count, entries.size))
+    with opened(path) as root:
+        held = root["posterior"].variables[name]
+        step = max(1, _AT_ONCE // size)
+        for chain in range(shape[0]):
+            for start in range(0, count, step):
+                some = np.asarray(held[chain, start : min(start + step, count)])
+                values[chain, start : start + step] = some.reshape(some.shape[0], -1)[:, entries]
+    names = entry_names(name, shape[2:], size)
+    return Draws(name, values, entries, tuple(names[k] for k in entries), size, tuple(said), source)
 
 
-def exact_moments(program: Program, query: str) -> tuple[FloatArray, FloatArray]:
-    """Mean and covariance of the entries of a sample query, by the law of the program's codes. Raises E0748 for a query
-    that the program does not have or that is too large, and what `spucc.running.law` raises."""
+def exact_moments(
+    program: Program, query: str, entries: IntArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the entries (those of `entries`) of a sample query, by the law of the program's codes. Raises
+    E0748 for a query that the program does not have, that has no law, or that is too large, and what `spucc.running.law`
+    raises."""
     from spucc.running.law import program_law
 
     asked = {q.name: q for q in program.source.queries}
-    if query not in asked or asked[query].form is None:
+    form = asked[query].form if query in asked else None
+    if form is None:
         fail(
             "E0748",
             f"the program has no query `{query}`",
             help=did_you_mean(query, asked) or ", ".join(asked),
         )
-    form = asked[query].form
+    if entries is not None and entries[-1] >= form.size:
+        fail(
+            "E0748",
+            f"the program's `{query}` has another shape than the draws",
+            help="give the program that was run",
+        )
     law = program_law(program)
-    assert form is not None
     if law.covariance is None:
         fail(
             "E0748",
             f"`{query}` is of a model too large for its exact law to be drawn",
             help="leave --program out",
         )
-    touched = np.unique(form.matrix.indices)
-    rows = form.matrix[:, touched]
-    mean = rows @ law.mean[touched] + np.ravel(form.offset)
+    chosen = slice(None) if entries is None else entries
+    matrix = form.matrix[chosen]
+    touched = np.unique(matrix.indices)
+    if not law.known[touched].all():
+        fail("E0748", f"part of `{query}` was integrated out, so it has no law", help="leave --program out")
+    rows = matrix[:, touched]
+    mean = rows @ law.mean[touched] + np.ravel(form.offset)[chosen]
     return np.asarray(mean), np.asarray((rows @ (rows @ law.covariance[np.ix_(touched, touched)]).T).T)
+
+
+def _exact(draws: Draws, program: Program | None) -> tuple[tuple[FloatArray, FloatArray] | None, str]:
+    """What is exact by the program that is given, else by the one that the file holds; and why there is nothing exact."""
+    if program is not None:
+        form = next((q.form for q in program.source.queries if q.name == draws.query), None)
+        if form is not None and form.size != draws.size:
+            fail(
+                "E0748",
+                f"the program's `{draws.query}` has another shape than the draws",
+                help="give the program that was run",
+            )
+        return exact_moments(program, draws.query, draws.entries), ""
+    try:
+        held = draws.source.read_program()
+        if held is None:
+            return None, "nothing exact is drawn: the file does not hold its program; name it with --program"
+        return exact_moments(held, draws.query, draws.entries), ""
+    except SpuccError as error:
+        return None, f"nothing exact is drawn: {error.diagnostics[0].title}"
 
 
 def plot(
     path: Path, output: Path, *, query: str | None = None, program: Program | None = None, most: int = 4
-) -> None:
-    """Draw the page of a result file to `.png` or `.svg`; `most` entries have a row of their own.
+) -> tuple[str, ...]:
+    """Draw the page of a result file to `.png` or `.svg`; `most` entries have a row of their own. What is exact is that of
+    `program`, by default of the one that the file holds. Says what the page does not show, and why.
 
-    Raises E0747 without matplotlib, E0748 for a file without draws, E0391 for another ending, E0392 where it cannot be
-    written.
+    Raises E0747 without matplotlib, E0616 for a file that is no result, E0748 for one without draws, E0391 for another
+    ending, E0392 where it cannot be written.
     """
     if output.suffix not in (".png", ".svg"):
         fail("E0391", f"cannot draw to `{output.name}`", help="end the name in .png or .svg")
@@ -133,14 +180,8 @@ def plot(
 
     from spucc.running.results import write_whole
 
-    draws = read_draws(path, query)
-    exact = None if program is None else exact_moments(program, draws.query)
-    if exact is not None and exact[0].size != draws.values.shape[2]:
-        fail(
-            "E0748",
-            f"the program's `{draws.query}` has another shape than the draws",
-            help="give the program that was run",
-        )
+    draws = read_draws(path, query, most)
+    exact, why = _exact(draws, program)
     buffer = io.BytesIO()
     with matplotlib.rc_context(
         {"svg.hashsalt": "spucc", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
@@ -154,13 +195,14 @@ def plot(
             metadata={"Date": None} if output.suffix == ".svg" else None,
         )
     write_whole(output, buffer.getvalue())
+    return (*draws.said, *([why] if why else []))
 
 
 def page(draws: Draws, exact: tuple[FloatArray, FloatArray] | None, most: int) -> Figure:
     """The figure: a row for each of the first entries (trace, marginal, autocorrelation), below them the map."""
     from matplotlib.figure import Figure
 
-    rows = max(1, min(most, draws.values.shape[2]))
+    rows = min(most, draws.size)
     figure = Figure(figsize=(10, 1.7 * rows + 4.6), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1.7 * rows + 0.3, 4.0])
     top, bottom = parts
@@ -177,11 +219,12 @@ def page(draws: Draws, exact: tuple[FloatArray, FloatArray] | None, most: int) -
     axes[-1][0].set_xlabel("draw")
     axes[-1][2].set_xlabel("lag [draws]")
     _map(bottom, draws, exact)
-    p = draws.provenance
-    chains, count = draws.values.shape[:2]
+    p, source = draws.source.provenance, draws.source
+    count = f"{draws.values.shape[1]:,}" + ("" if source.finished else f" of {source.draws:,}")
     top.suptitle(
-        f"{draws.query}: {chains} chains of {count} draws"
-        + (f" on {p['target']} ({p['backend']})" if "target" in p else ""),
+        f"{draws.query}: {draws.values.shape[0]} chains of {count} draws"
+        + (f" on {p['target']} ({p['backend']})" if {"target", "backend"} <= p.keys() else "")
+        + ("" if source.finished else ", unfinished"),
         x=0.01,
         ha="left",
     )
@@ -232,9 +275,8 @@ def autocorrelation(x: FloatArray, lags: int) -> FloatArray:
 
 
 def _map(part: Any, draws: Draws, exact: tuple[FloatArray, FloatArray] | None) -> None:
-    size = draws.values.shape[2]
-    chosen = np.unique(np.linspace(0, size - 1, min(size, _MAP)).astype(int))
-    flat = draws.values.reshape(-1, size)[:, chosen]
+    chosen = draws.mapped
+    flat = draws.values.reshape(-1, draws.values.shape[2])[:, chosen]
     corr = np.atleast_2d(_correlation(np.atleast_2d(np.cov(flat.T))))
     left, right = part.subplots(1, 2)
     panels: list[tuple[Axes, FloatArray, float, str]] = [(left, corr, 1.0, "correlation of the draws")]

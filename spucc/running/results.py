@@ -9,14 +9,18 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 from spucc.energy import QueryKind
 from spucc.running.claim import Claim, refuse, release
+
+if TYPE_CHECKING:
+    from spucc.stages import Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +50,13 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """All answers of a run. `result["x"]` is the array of query x; `provenance` says where everything came from."""
+    """All answers of a run. `result["x"]` is the array of query x; `provenance` says where everything came from; `program` is
+    what was run, which goes with the draws into a `.nc` file."""
 
     answers: tuple[Answer, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = True
+    program: Program | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> FloatArray:
         return self.answer(name).value
@@ -247,7 +253,7 @@ def _path_table(a: Answer, most: int) -> str:
 def _npz(result: Result) -> bytes:
     """A deterministic `.npz`: one array for each query, and the provenance as a JSON string."""
     buffer = io.BytesIO()
-    content = {**result.arrays(), "provenance": np.array(json.dumps(dict(result.provenance), sort_keys=True))}
+    content = {**result.arrays(), "provenance": np.array(_origin(result))}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, value in content.items():
             member = io.BytesIO()
@@ -259,21 +265,26 @@ def _npz(result: Result) -> bytes:
 def _json(result: Result) -> bytes:
     """Answers with their errors, effective sample sizes and the provenance."""
     answers = {}
+    arrays = result.arrays()
     for a in result.answers:
         entry: dict[str, Any] = {"kind": str(a.kind), "value": _plain(a.value)}
         if a.kind is QueryKind.ARGMIN:
-            arrays = result.arrays()
             entry["value"] = {part: _plain(arrays[f"{a.name}.{part}"]) for part, _ in a.parts}
-        for key in ("error", "scheduled", "ess", "rhat"):
-            value = getattr(a, key)
-            if value is not None:
-                entry[key] = _plain(value)
+        for key in ("error", "scheduled", "ess", "rhat", "autocorrelation"):
+            if f"{a.name}.{key}" in arrays:
+                entry[key] = _plain(arrays[f"{a.name}.{key}"])
         entry.update({key: _plain(value) for key, value in a.extra.items()})
         if a.note:
             entry["note"] = a.note
         answers[a.name] = entry
     document = {"answers": answers, "provenance": dict(result.provenance), "complete": result.complete}
     return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _origin(result: Result) -> str:
+    """The provenance as JSON; that of an interrupted run says so."""
+    told = {} if result.complete else {"complete": False}
+    return json.dumps({**result.provenance, **told}, sort_keys=True)
 
 
 def _plain(value: FloatArray) -> Any:
@@ -295,10 +306,12 @@ def _netcdf(result: Result) -> bytes:
     group `answers`, provenance as attributes."""
     import h5netcdf
 
+    from spucc.running.stored import packed
+
     buffer = io.BytesIO()
     with h5netcdf.File(buffer, "w") as root:
         root.attrs["creation_library"] = "spucc"
-        root.attrs["provenance"] = json.dumps(dict(result.provenance), sort_keys=True)
+        root.attrs["provenance"] = _origin(result)
         draws = [a for a in result.answers if a.kind is QueryKind.SAMPLE]
         if draws:
             group = root.create_group("posterior")
@@ -315,10 +328,13 @@ def _netcdf(result: Result) -> bytes:
             group = root.create_group("answers")
             for name, value in arrays.items():
                 _variable(group, name, np.asarray(value), ())
+        program = b"" if result.program is None else packed(result.program)
+        if program:
+            _variable(root.create_group("run"), "program", np.frombuffer(program, dtype=np.uint8), ())
     return buffer.getvalue()
 
 
-def _variable(group: Any, name: str, value: FloatArray, leading: tuple[str, ...]) -> None:
+def _variable(group: Any, name: str, value: NDArray[Any], leading: tuple[str, ...]) -> None:
     own = []
     for k, size in enumerate(value.shape[len(leading) :]):
         dimension = f"{name}_dim_{k}"

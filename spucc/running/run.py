@@ -141,7 +141,9 @@ def run_program(
         by_query = {t.query.name: t.answer() for t in takers}
         answers = tuple(by_query[q.name] for q in program.source.queries)
         tape.finish(answers, complete)
-    return Result(answers, {**origin, **_said(notes), **of_board, "samples": seen * plan.chains}, complete)
+    return Result(
+        answers, {**origin, **_said(notes), **of_board, "samples": seen * plan.chains}, complete, program
+    )
 
 
 def _said(notes: dict[str, str]) -> dict[str, dict[str, str]]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
 
 if TYPE_CHECKING:
@@ -23,16 +22,19 @@ BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A netCDF result: where it comes from; `done` of `draws` draws of each chain; whether its run came to the end; shape
-    and type of its arrays by path, of draws as many as are done; the answers of one query each under `figures`."""
+    """A netCDF result: where it comes from; `done` of `draws` draws of each of `chains` chains; whether its run came to the
+    end; shape and type of its `arrays` by path, of draws as many as are done; the names of `samples` queries; whether a run
+    can go on from it; and the container of the program that was run, empty where it is not held."""
 
     path: Path
     provenance: dict[str, Any]
+    chains: int
     done: int
     draws: int
     finished: bool
     arrays: dict[str, tuple[tuple[int, ...], str]]
     samples: tuple[str, ...]
+    resumable: bool
     program: bytes = field(default=b"", repr=False)
 
     def read_program(self) -> Program | None:
@@ -49,6 +51,8 @@ class Stored:
         """Empty for a finished run; else how far it got, and the way on."""
         if self.finished:
             return ""
+        if not self.resumable:
+            return f"unfinished: {self.done:,} draws a chain were taken when it was interrupted"
         return (
             f"unfinished: {self.done:,} of {self.draws:,} draws a chain; "
             f"`spucc run … -o {self.path} --resume` goes on"
@@ -59,51 +63,44 @@ def stored(path: Path) -> Stored:
     """What a netCDF result holds. Raises E0616 for a file that is none, or is cut short."""
     with opened(path) as root:
         provenance = json.loads(str(root.attrs["provenance"]))
-        if not isinstance(provenance, dict):
-            raise ValueError
-        run = root.groups.get("run")
-        posterior = root.groups.get("posterior")
-        samples = tuple(
-            name
-            for name, v in (posterior.variables.items() if posterior is not None else ())
-            if v.dimensions[:2] == ("chain", "draw")
-        )
-        most = (
-            min((posterior.variables[n].shape[1] for n in samples), default=0) if posterior is not None else 0
-        )
-        done, finished = most, bool(provenance.get("complete", True))
-        if run is not None and "progress" in run.variables:
-            progress = np.asarray(run.variables["progress"][:3])
-            done, finished = int(progress[0]), bool(progress[2])
+        finished = bool(provenance.get("complete", True))
         chains = max(int(provenance.get("chains", 1)), 1)
-        draws = most or max(int(provenance.get("samples", 0)) // chains, done)
-        done = min(max(done, 0), draws)
+        posterior = root.groups["posterior"].variables if "posterior" in root.groups else {}
+        run = root.groups["run"].variables if "run" in root.groups else {}
+        samples = tuple(n for n, v in posterior.items() if v.dimensions[:2] == ("chain", "draw"))
+        draws = min(
+            (posterior[n].shape[1] for n in samples), default=int(provenance.get("samples", 0)) // chains
+        )
+        done = draws
+        if "progress" in run:
+            done, _, ended = (int(n) for n in run["progress"][:3])
+            done, finished = min(max(done, 0), draws), bool(ended)
         arrays = {}
         for group in root.groups.values():
             for name, v in group.variables.items():
-                if name in group.dimensions:
-                    continue
-                shape = tuple(v.shape)
-                if group is posterior and name in samples:
-                    shape = (shape[0], done, *shape[2:])
-                arrays[f"{group.name.strip('/')}/{name}"] = shape, str(v.dtype)
+                if name not in group.dimensions:
+                    shape = tuple(v.shape)
+                    if v.dimensions[:2] == ("chain", "draw"):
+                        shape = (shape[0], done, *shape[2:])
+                    arrays[f"{group.name.strip('/')}/{name}"] = shape, str(v.dtype)
         program = b""
-        if run is not None and "program" in run.variables:
-            held = run.variables["program"]
-            if len(held.shape) == 1 and held.shape[0] <= PROGRAM_BYTES and held.dtype == np.uint8:
-                program = np.asarray(held[:]).tobytes()
-    return Stored(path, provenance, done, draws, finished, arrays, samples, program)
+        if "program" in run and run["program"].dtype == np.uint8 and run["program"].shape[0] <= PROGRAM_BYTES:
+            program = np.asarray(run["program"][...]).tobytes()
+    return Stored(
+        path, provenance, chains, done, draws, finished, arrays, samples, "progress" in run, program
+    )
+
+
+def packed(program: Program) -> bytes:
+    """A program, to go with its draws; empty for one of more than `PROGRAM_BYTES`."""
+    from spucc.ir import pack_program
+
+    found = pack_program(program)
+    return found if len(found) <= PROGRAM_BYTES else b""
 
 
 PROGRAM_BYTES = 64 << 20
 """A program whose container is larger is not kept with its draws."""
-
-
-def stored_array(path: Path, name: str, draws: int | None = None) -> FloatArray:
-    """An array by its path in a netCDF result; of draws, the first so many of each chain. Raises E0616."""
-    with opened(path) as root:
-        variable = root[name]
-        return np.asarray(variable[...] if draws is None else variable[:, :draws], dtype=np.float64)
 
 
 @contextmanager

@@ -87,8 +87,9 @@ class Tape:
         if self._claim is None or self._file is not None:
             return
         from spucc.running.draws_file import create
+        from spucc.running.stored import packed
 
-        layout = replace(self._layout(states), program=_packed(self._program))
+        layout = replace(self._layout(states), program=packed(self._program))
         self._file = create(self._claim, layout, {**self._origin, **notes})
         self._attach()
 
@@ -175,12 +176,3 @@ def _figure_shapes(t: Taker) -> tuple[tuple[str, tuple[int, ...]], ...]:
     scheduled = [(f"{name}.scheduled", shape) for n, shape in t.answer_shapes() if n == f"{name}.error"]
     rhat = [(f"{name}.rhat", t.shape)] if t.chains > 1 and not t.independent else []
     return (*scheduled, (f"{name}.ess", t.shape), *rhat, (f"{name}.autocorrelation", t.shape))
-
-
-def _packed(program: Program) -> bytes:
-    """A program, to go with its draws; nothing of one that is too large."""
-    from spucc.ir import pack_program
-    from spucc.running.stored import PROGRAM_BYTES
-
-    packed = pack_program(program)
-    return packed if len(packed) <= PROGRAM_BYTES else b""
