@@ -228,6 +228,11 @@ def _sample_table(a: Answer, most: int) -> str:
         for row, r in zip(rows, a.rhat.reshape(-1)):
             row.append(f"{r:.3f}")
     header = ["", "mean", "sd", "5%", "50%", "95%", "ess", *(["rhat"] if a.rhat is not None else [])]
+    if np.any(ess < a.value.shape[0]):
+        # The integrated time, in draws: so many are worth one that is independent.
+        header.append("autocorrelation")
+        for row, e in zip(rows, ess):
+            row.append(figure(a.value.shape[0] / e))
     left = int(np.prod(shape, dtype=np.int64)) - len(rows)
     return columns(header, rows) + (f"\n… and {left} more entries" if left > 0 else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from spucc.backend import Chunk, Progress, Request, silent
 from spucc.device import Device
 from spucc.diagnostics import SpuccError
 from spucc.energy import QueryKind
+from spucc.running.interrupts import held_back
 from spucc.running.tape import Tape
 from spucc.stages import Job, Program
 from spucc.targets.exact import Exact
@@ -169,3 +171,18 @@ def test_answers_are_stored_with_how_good_they_are(program: Program, tmp_path: P
         assert np.allclose(f["answers/d.autocorrelation"][...] * f["answers/d.ess"][...], 2000)
         if mode == "trajectory":
             assert (f["answers/d.autocorrelation"][...] != 1).all()
+    assert ("autocorrelation" in result.table()) == (mode == "trajectory")
+
+
+def test_ctrl_c_stays_ignored_where_it_is() -> None:
+    """As of what a shell runs behind: a Ctrl-C there is for another program."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held_back():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt), held_back():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
