@@ -288,8 +288,13 @@ class RealCircuits(Circuits):
                 help="ask for fewer --samples a chain, or a longer path",
             )
         # A path is short against the drift, whose quickest wave takes a second.
-        power = float(self._power.at(np.zeros(1))[0]) if self._spec.noise.drift else 1.0
+        power = self.power_at_start
         return [PathLoad(replace(c, noise=power * c.noise), alive, self._spec.adc) for c, alive in self._true]
+
+    @property
+    def power_at_start(self) -> float:
+        """The factor on the power of all noise as a run begins."""
+        return float(self._power.at(np.zeros(1))[0]) if self._power.drift else 1.0
 
     def _apart(self, interval: float) -> float:
         """The time [s] between two draws, which the converter's rate bounds."""
@@ -444,11 +449,13 @@ class BoardModel:
 
     def about(self, jobs: Iterable[tuple[Job, Device]], seed: int) -> dict[str, float]:
         """How far the law of the board of a run is from the compiled one, the worst over jobs (`board_error`): `sd_error`,
-        `mean_error_in_sd`, `correlation_error`, and the `drift` of its noise. Without those three where a job is too large or
-        in a loop with the host."""
-        pairs = list(jobs)
-        out = {"drift": max((device.spec.noise.drift for _, device in pairs), default=0.0)}
-        found = [board_error(job, device, self.circuits(job, device, seed)) for job, device in pairs]
+        `mean_error_in_sd`, `correlation_error`, and the `drift` of its noise with its `power_at_start`. Without the first three
+        where a job is too large or in a loop with the host."""
+        made = [(job, device, self.circuits(job, device, seed)) for job, device in jobs]
+        out = {"drift": max((device.spec.noise.drift for _, device, _ in made), default=0.0)}
+        if out["drift"]:
+            out["power_at_start"] = made[0][2].power_at_start
+        found = [board_error(*one) for one in made]
         known = [e for e in found if e is not None]
         if not known or len(known) < len(found):
             return out

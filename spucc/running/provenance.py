@@ -58,7 +58,9 @@ def board_statement(provenance: Mapping[str, Any]) -> str:
     if error is None:
         return ""
     which = f"board {provenance['board']}" if "board" in provenance else "this board"
-    drift = f"; its noise power drifts by {error['drift']:.2g}" if error["drift"] else ""
+    drift = ""
+    if error["drift"]:
+        drift = f"; its noise power drifts by {error['drift']:.2g}, from {error['power_at_start']:.2g} at the start"
     if "sd_error" not in error:
         return f"{which}: its own error is not known, and is not in the standard errors{drift}"
     return (

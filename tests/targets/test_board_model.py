@@ -174,6 +174,8 @@ def test_drift_moves_the_fluctuations_and_not_the_mean_that_currents_hold(mode: 
     # Five of their own errors: false alarms of 1e-5 altogether.
     sd = np.sqrt(np.diagonal(hand.THETA * np.linalg.inv(g)))
     assert (np.abs(x.mean(axis=(0, 1)) - mean) < 5 * sd * np.sqrt(power.mean() / 12_000)).all()
+    about = BoardModel().about([(drifting, device)], 1)
+    assert about["drift"] == 0.3 and about["power_at_start"] == pytest.approx(power[0])
     variance = ((x - mean) ** 2).mean(axis=(0, 1)) / (sd**2 * power.mean())
     assert np.abs(variance - 1).max() < 5 * np.sqrt(2 * (power**2).mean() / power.mean() ** 2 / 12_000)
 

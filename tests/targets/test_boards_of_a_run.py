@@ -52,6 +52,14 @@ def test_the_stated_error_of_a_board_is_what_its_draws_show() -> None:
     )
 
 
+def test_drift_is_said_too() -> None:
+    result = program("resistive-64{noise.drift=0.2}").run(samples=100, backend="board-model")
+    start = result.provenance["board_error"]["power_at_start"]
+    assert f"its noise power drifts by 0.2, from {start:.2g} at the start" in board_statement(
+        result.provenance
+    )
+
+
 def test_a_run_is_not_resumed_on_another_board(tmp_path: Path) -> None:
     compiled, file = program(), tmp_path / "x.nc"
     compiled.run(samples=400, seed=1, board=2, backend="board-model", stream=file)
