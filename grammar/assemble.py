@@ -14,7 +14,7 @@ from spucc.arrays import FloatArray, IntArray, frozen
 from spucc.energy import Block, Domain, Monomials, Quadratic, Variable
 from spucc.grammar.components import once_each, support
 from spucc.grammar.context import Added, AddedBlock
-from spucc.grammar.linear import Linear, picked, ranges, spread
+from spucc.grammar.linear import Linear, ranges, spread
 from spucc.grammar.poly import Affine, Term, check_expansion
 from spucc.grammar.values import LARGEST_ARRAY
 
@@ -347,6 +347,3 @@ def touched(effect: Added | AddedBlock, n: int) -> IntArray:
         forms = [effect.poly.affine, *{id(f): f for t in effect.poly.terms for f in t.factors}.values()]
         read = [index for form in forms for index in form.linear.reads()]
     return once_each(read[0] if len(read) == 1 else np.concatenate([np.empty(0, np.int64), *read]), n)
-
-
-__all__ = ["Accumulator", "picked", "touched"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spucc.arrays import FloatArray, IntArray
+from spucc.arrays import IntArray
 from spucc.diagnostics import Label, Span, fail
 from spucc.grammar.linear import Coefficient
 from spucc.grammar.poly import LARGEST_EXPANSION, Poly
@@ -146,7 +146,3 @@ def as_poly(v: Numeric, shape: tuple[int, ...], batch: Batch | None) -> Poly:
     if isinstance(v, Random):
         return expanded(v, shape, batch)
     return Poly.constant(const_flat(v, shape, batch), number_of(full(batch, shape)))
-
-
-def float_array(v: Const) -> FloatArray:
-    return np.asarray(v.array, dtype=np.float64)

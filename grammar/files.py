@@ -119,6 +119,3 @@ def _gset(a: Arguments) -> Value:
     """A graph in the text form of the Gset collection: `n m`, then `i j w` a line, nodes from 1."""
     found: Value = load(a.ctx, a.text("file"), a.span, graph_files.gset)
     return found
-
-
-__all__ = ["load", "resolve"]

@@ -187,13 +187,6 @@ class Normals:
         return values
 
 
-def normals(
-    streams: Streams, chains: int, first: int, count: int, width: int, dtype: str = "float64"
-) -> NDArray[Any]:
-    """One stretch of `Normals`."""
-    return Normals(streams, chains, width, dtype).take(first, count)
-
-
 def members_of(weight: FloatArray, first: int, count: int) -> IntArray:
     """Which member of an ensemble gives draws first … first + count − 1, [count].
 

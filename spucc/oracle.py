@@ -119,7 +119,6 @@ class SpinLaw:
     ground: FloatArray
     """A state of least energy; the first in binary order (entry 0 the most significant)."""
     ground_energy: float
-    mean_energy: float
     probability: FloatArray
     """Of every state, in binary order, shape [2^n]."""
 
@@ -164,7 +163,6 @@ def enumerate_spins(energy: Energy) -> SpinLaw:
         log_z=float(np.log(z) - energies[lowest] / energy.temperature),
         ground=spin_states(energy, lowest, lowest + 1)[0],
         ground_energy=float(energies[lowest]),
-        mean_energy=float(probability @ energies),
         probability=probability,
     )
 

@@ -7,8 +7,6 @@ matrix whatever κ, so nothing is lost: `embed` finds P there, and strong chains
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from scipy import sparse
 
@@ -117,15 +115,3 @@ def _values(
         ends[:, 1], kappa[inner], chain.size
     )
     return diagonal[chain] * share + links, coupling
-
-
-def strengthened(placed: Placed, factor: float) -> Placed:
-    """The same chains with κ times `factor`."""
-    i, j = placed.edges.T
-    inner = placed.chain[i] == placed.chain[j]
-    coupling = np.where(inner, placed.coupling * factor, placed.coupling)
-    ground = placed.ground
-    if not placed.family.springs:
-        more = coupling - placed.coupling
-        ground = ground + np.bincount(i, more, ground.size) + np.bincount(j, more, ground.size)
-    return replace(placed, coupling=frozen(coupling), ground=frozen(ground))

@@ -48,19 +48,6 @@ def find_embedding(
     return best
 
 
-def shorten(
-    chains: Chains,
-    model: sparse.csr_array,
-    board: sparse.csr_array,
-    usable: IntArray,
-    rng: np.random.Generator,
-) -> Chains:
-    """An embedding with no more cells: every chain is laid again on free cells until a round saves nothing."""
-    router = _Router(model, board, usable, rng)
-    router.lay(chains)
-    return trim(router.tighten(), model, board)
-
-
 def _size(chains: Chains) -> tuple[int, int]:
     lengths = [len(c) for c in chains]
     return sum(lengths), max(lengths)
@@ -86,10 +73,6 @@ class _Router:
         self.giving = True
         self.history = np.ones(board.shape[0])
         self.rng = rng
-
-    def lay(self, chains: Chains) -> None:
-        for i, chain in enumerate(chains):
-            self._take(i, chain)
 
     def _take(self, i: int, cells: list[int]) -> None:
         for c in cells:

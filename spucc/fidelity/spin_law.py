@@ -52,18 +52,6 @@ def moments(p: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
     return p @ s, (s * p[:, None]).T @ s
 
 
-def read_by_majority(p: FloatArray, chain: IntArray, n_out: int) -> FloatArray:
-    """The law [2^n_out] of the spins read from chains of cells with the law `p` [2^cells]: the sign of each
-    chain's sum, ties by its first cell (`spucc.readback.Majority`)."""
-    s = all_spins(chain.size)
-    code = np.zeros(s.shape[0], dtype=np.int64)
-    for k in range(n_out):
-        cells = np.flatnonzero(chain == k)
-        up = s[:, cells].sum(axis=1) + 0.5 * s[:, cells[0]] > 0
-        code |= up.astype(np.int64) << k
-    return np.asarray(np.bincount(code, p, 2**n_out), dtype=np.float64)
-
-
 def divergence(p: FloatArray, q: FloatArray) -> float:
     """KL(p ‖ q) in nats; infinite where q misses a state of p."""
     seen = p > 0
@@ -108,15 +96,6 @@ def factors_of(edges: IntArray, couplings: FloatArray, h: FloatArray) -> list[Fa
     both = np.multiply.outer(sign, sign)
     pairs = [((int(min(e)), int(max(e))), float(w) * both) for e, w in zip(edges, couplings)]
     return pairs + [((i,), value * sign) for i, value in enumerate(np.asarray(h).tolist())]
-
-
-def majority_factor(cells: IntArray, reader: int) -> Factor:
-    """The factor that makes spin `reader` (numbered above all `cells`, which rise) the majority of the cells,
-    ties by the first."""
-    s = np.meshgrid(*[np.array([-1.0, 1.0])] * cells.size, indexing="ij")
-    up = sum(s) + 0.5 * s[0] > 0
-    table = np.where(np.stack([~up, up], axis=-1), 0.0, -np.inf)
-    return (*map(int, cells), reader), table
 
 
 def eliminate(

@@ -8,7 +8,7 @@ no sampling noise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
@@ -119,14 +119,3 @@ def drawn_law(
 
 def _factors(bank: Bank, count: int, rng: np.random.Generator) -> FloatArray:
     return np.asarray(np.maximum(1 + bank.tolerance * rng.standard_normal(count), 0.0))
-
-
-def exact_parts(device: Device) -> Device:
-    """The same device with every tolerance zero: what a calibration that leaves nothing out would make of it."""
-    import msgspec
-
-    spec = device.spec
-    banks = {k: msgspec.structs.replace(getattr(spec, k), tolerance=0.0) for k in ("ground", "coupling")}
-    circuit = msgspec.structs.replace(spec.circuit, resistance_tolerance=0.0, inductance_tolerance=0.0)
-    noise = msgspec.structs.replace(spec.noise, temperature_tolerance=0.0)
-    return replace(device, spec=msgspec.structs.replace(spec, **banks, circuit=circuit, noise=noise))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from scipy import linalg, sparse
@@ -338,5 +337,3 @@ def test_spread_of_ground_capacitors_is_that_of_the_gradient() -> None:
     assert np.std(laws) / np.mean(laws) == pytest.approx(np.sqrt(np.sum(relative**2)), rel=0.06)
     found = tolerance.tolerance_analysis(job, board, 50, rng)
     assert 0 < found.quantiles()[1] < 0.02 and found.share(0.5) == 1.0
-    assert tolerance.exact_parts(board).spec.ground.tolerance == 0.0
-    assert msgspec.structs.asdict(board.spec.ground)["tolerance"] == 0.01
