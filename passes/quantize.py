@@ -106,20 +106,13 @@ def _outcome(
     ground, coupling = np.stack([g for g, _ in codes]), np.stack([c for _, c in codes])
     bias, offsets = _bias(placed, device, matrix, found, bits)
     members = len(found.k)
-    value = Quantized(
-        family=placed.family,
-        domain=placed.domain,
-        cell=placed.cell,
-        chain=placed.chain,
-        edges=placed.edges,
+    value = placed.quantized(
         ground=_coded(ground, device.spec.ground),
         coupling=_coded(coupling, device.spec.coupling),
         bias=bias,
         scale=frozen(np.full(members, placed.scale)),
         weight=frozen(np.full(members, 1.0 / members)),
         readback=tuple(Affine.diagonal(frozen(r), frozen(o)) for r, o in zip(found.r, offsets)),
-        coordinate=placed.coordinate,
-        role=placed.role,
     )
     return Outcome(value, None, (found.note,) if found.note else ())
 
@@ -223,19 +216,12 @@ def _single(
     def keep(codes: IntArray | FloatArray) -> IntArray | FloatArray:
         return frozen(codes, codes.dtype)
 
-    return Quantized(
-        family=placed.family,
-        domain=placed.domain,
-        cell=placed.cell,
-        chain=placed.chain,
-        edges=placed.edges,
+    return placed.quantized(
         ground=keep(ground),
         coupling=keep(coupling),
         bias=keep(bias),
         scale=frozen([placed.scale]),
         weight=frozen([1.0]),
         readback=(Affine.diagonal(frozen(np.ones(placed.n)), frozen(offset)),),
-        coordinate=placed.coordinate,
-        role=placed.role,
         quartic=None if quartic is None else keep(quartic),
     )

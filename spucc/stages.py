@@ -118,6 +118,34 @@ class Placed:
         are not among them."""
         return self.scale == 1.0
 
+    def quantized(
+        self,
+        ground: IntArray | FloatArray,
+        coupling: IntArray | FloatArray,
+        bias: IntArray | FloatArray,
+        scale: FloatArray,
+        weight: FloatArray,
+        readback: tuple[Affine, ...],
+        quartic: IntArray | FloatArray | None = None,
+    ) -> Quantized:
+        """The same cells and couplers with codes for values, a row a member: see `Quantized`."""
+        return Quantized(
+            family=self.family,
+            domain=self.domain,
+            cell=self.cell,
+            chain=self.chain,
+            edges=self.edges,
+            ground=ground,
+            coupling=coupling,
+            bias=bias,
+            scale=scale,
+            weight=weight,
+            readback=readback,
+            coordinate=self.coordinate,
+            role=self.role,
+            quartic=quartic,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Quantized:

@@ -7,6 +7,8 @@ widest use of the ranges is a linear program; Jacobi scaling solves it when the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import sparse
 
@@ -15,7 +17,7 @@ from spucc.circuit import assemble, strays
 from spucc.device import Device, Family
 from spucc.diagnostics import fail
 from spucc.passes.fitting.conductance_box import Nearest, Ranges, nearest_conductances
-from spucc.passes.fitting.spring_fit import HOPELESS, bank_ranges, board_couplers, names
+from spucc.passes.fitting.spring_fit import bank_ranges, board_couplers, reach
 from spucc.passes.realising.comparison import congruence
 from spucc.passes.realising.moments import inverse
 from spucc.pipeline import Context, Outcome
@@ -70,26 +72,20 @@ def fit_conductances(job: Job, placed: Placed, device: Device, context: Context)
         name = f"`{job.target.label(at)}`" if at >= 0 else "a hidden cell"
         fail(
             "E0531",
-            f"on `{device.name}` the {device.family.read[0]} of {name} leaves its range even with the least noise",
+            f"on `{device.name}` the {'current' if coils else 'voltage'} of {name} leaves its range even with the least noise",
             help="a device with a larger full scale",
         )
     scale = float(min(limit, most))
     # A scale of exactly 1 marks values without units (`Placed.dimensionless`).
     scale = float(np.nextafter(scale, 0.0)) if scale == 1.0 else scale
     bias = potential * d * np.sqrt(scale)
-    result = Placed(
-        placed.family,
-        placed.domain,
-        placed.cell,
-        placed.chain,
-        frozen(edges, np.int64),
-        frozen(ground),
-        frozen(programmed),
-        frozen(bias),
-        scale,
-        placed.coordinate,
-        placed.role,
-        placed.quartic,
+    result = replace(
+        placed,
+        edges=frozen(edges, np.int64),
+        ground=frozen(ground),
+        coupling=frozen(programmed),
+        bias=frozen(bias),
+        scale=scale,
     )
     return Outcome(result, Affine.diagonal(d / np.sqrt(scale), mean), notes)
 
@@ -137,18 +133,9 @@ def _nearest(
     proof = (
         f"certified: none with these couplers costs less than {near.floor:.2g}" if whole else "not certified"
     )
-    if not near.divergence < HOPELESS and not context.stop.is_set():
-        fail(
-            "E0530",
-            f"the {what} ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "
-            f"a cell away, mostly at {names(job, placed, near.worst)}",
-            notes=(proof,),
-            help="a device with a wider range or with signed couplings, or `realise{ways=readout}`",
-        )
-    return (
-        near,
-        f"range: the nearest network that the banks hold costs KL {near.divergence:.2g} a cell ({proof})",
-    )
+    help = "a device with a wider range or with signed couplings, or `realise{ways=readout}`"
+    excluded = f"the {what} ranges of `{device.name}`"
+    return near, reach(job, placed, excluded, near, proof, help, context.stop.is_set())
 
 
 def jacobi_scale(

@@ -6,7 +6,7 @@ range's share of the loss, apart from what rounding will cost later; `range_floo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ from spucc.readback import Affine, HostLoop
 from spucc.stages import Job, Placed, Role
 
 if TYPE_CHECKING:
+    from spucc.passes.fitting.conductance_box import Nearest as OnCells
     from spucc.passes.fitting.spring_box import Nearest
 
 HOLD = "range: the banks hold the law exactly (certified: floor 0)"
@@ -74,19 +75,12 @@ def fit_springs(job: Job, placed: Placed, device: Device, context: Context) -> O
     if loss > 0:
         notes = (*notes, f"bits: plain rounding is predicted to cost KL {loss:.1g} a cell")
     notes = (*notes, swing) if swing else notes
-    result = Placed(
-        placed.family,
-        placed.domain,
-        placed.cell,
-        placed.chain,
-        frozen(edges, np.int64),
-        frozen(ground),
-        frozen(sign * value),
-        placed.bias,
-        theta,
-        placed.coordinate,
-        placed.role,
-        placed.quartic,
+    result = replace(
+        placed,
+        edges=frozen(edges, np.int64),
+        ground=frozen(ground),
+        coupling=frozen(sign * value),
+        scale=theta,
     )
     return Outcome(result, Affine.diagonal(d / np.sqrt(theta)), notes)
 
@@ -125,17 +119,23 @@ def _nearest(
             near = min(near, other, key=lambda found: found.divergence)
             bound = min(floor.bound / placed.n, near.divergence)
             proof = f"certified: none with these couplers costs less than {bound:.2g}"
-    if not near.divergence < HOPELESS and not stop():
+    help = "a board with a larger ratio of largest to stray capacitance, `realise{ways=readout}`, or `resistive-64`"
+    return near, (reach(job, placed, f"the capacitor ranges of `{device.name}`", near, proof, help, stop()),)
+
+
+def reach(
+    job: Job, placed: Placed, excluded: str, near: Nearest | OnCells, proof: str, help: str, stopped: bool
+) -> str:
+    """A note on what the ranges cost and what is proved of it; E0530 where that is beyond `HOPELESS`."""
+    if not near.divergence < HOPELESS and not stopped:
         fail(
             "E0530",
-            f"the capacitor ranges of `{device.name}` exclude this model: the nearest network is {near.divergence:.2g} nat "
+            f"{excluded} exclude this model: the nearest network is {near.divergence:.2g} nat "
             f"a cell away, mostly at {names(job, placed, near.worst)}",
             notes=(proof,),
-            help="a board with a larger ratio of largest to stray capacitance, `realise{ways=readout}`, or `resistive-64`",
+            help=help,
         )
-    return near, (
-        f"range: the nearest network that the banks hold costs KL {near.divergence:.2g} a cell ({proof})",
-    )
+    return f"range: the nearest network that the banks hold costs KL {near.divergence:.2g} a cell ({proof})"
 
 
 def board_couplers(placed: Placed, device: Device) -> tuple[IntArray, FloatArray, FloatArray]:

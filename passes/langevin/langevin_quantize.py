@@ -17,7 +17,7 @@ from spucc.passes.langevin.langevin_fit import Kind, banks
 from spucc.passes.spins.spin_rounding import nearest
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine, fold
-from spucc.stages import Job, Placed, Quantized, Stage
+from spucc.stages import Job, Placed, Stage
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,13 @@ class QuantizeLangevin(JobPass):
             for code, (_, _, bank, _) in zip(codes, kinds)
         )
         self._check(placed, device, ground[0], coupling[0], fourth[0])
-        value = Quantized(
-            family=placed.family,
-            domain=placed.domain,
-            cell=placed.cell,
-            chain=placed.chain,
-            edges=placed.edges,
+        value = placed.quantized(
             ground=ground,
             coupling=coupling,
             bias=bias,
             scale=frozen([placed.scale]),
             weight=frozen([1.0]),
             readback=(Affine.identity(placed.n),),
-            coordinate=placed.coordinate,
-            role=placed.role,
             quartic=fourth,
         )
         return Outcome(value, None, (note,) if note else ())

@@ -17,7 +17,7 @@ from spucc.passes.spins.spin_rounding import Law, Rounded, Search, nearest
 from spucc.passes.spins.spin_rounding_wide import WideSearch
 from spucc.pipeline import Context, JobPass, Outcome
 from spucc.readback import Affine
-from spucc.stages import Job, Placed, Quantized, Stage
+from spucc.stages import Job, Placed, Stage
 
 _STATES = 14
 """Up to so many cells the search weighs every state."""
@@ -58,20 +58,13 @@ class QuantizeSpins(JobPass):
             found, note = self._search(placed, coupling, bias, context)
         codes = [np.asarray(x)[None] for x in (found.coupling, found.bias)]
         dtypes = [np.float64 if b.continuous else np.int64 for b in (coupling, bias)]
-        value = Quantized(
-            family=placed.family,
-            domain=placed.domain,
-            cell=placed.cell,
-            chain=placed.chain,
-            edges=placed.edges,
+        value = placed.quantized(
             ground=frozen(np.zeros((1, placed.n))),
             coupling=frozen(codes[0], dtypes[0]),
             bias=frozen(codes[1], dtypes[1]),
             scale=frozen([1.0 / found.beta]),
             weight=frozen([1.0]),
             readback=(Affine.identity(placed.n),),
-            coordinate=placed.coordinate,
-            role=placed.role,
         )
         return Outcome(value, None, (note,) if note else ())
 
