@@ -42,11 +42,6 @@ class Family(StrEnum):
         """Whether the cells are a linear circuit, which has a clock in seconds."""
         return self in (Family.CAPACITIVE, Family.RESISTIVE, Family.INDUCTIVE)
 
-    @property
-    def read(self) -> tuple[str, str]:
-        """What a cell's state is, and its unit: the voltage of a node, the current of a coil."""
-        return ("current", "A") if self is Family.INDUCTIVE else ("voltage", "V")
-
 
 class Bank(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The values that one kind of component can take. Without `bits` and `levels` any value in the range.
