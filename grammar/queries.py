@@ -214,7 +214,7 @@ def finished(asked: Asked, width: int, mapped: Callable[[Affine], Affine]) -> Qu
         form = form_of(
             mapped(Affine(Linear.coordinates(index, asked.hidden + n), 0.0, frozenset())), (n,), width
         )
-    levels = None if asked.levels is None else frozen(asked.levels.array)
+    levels = None if asked.levels is None else frozen(asked.levels.array).reshape(asked.levels.shape)
     start = None
     if asked.start is not None:
         assert form is not None

@@ -69,9 +69,15 @@ class SpuccError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """3 when the target or the link failed (E05xx, E07xx), else 1."""
+        """2 for options that make no sense, 3 when the target or the link failed (E05xx, E07xx), else 1."""
         first = next((d for d in self.diagnostics if d.is_error), self.diagnostics[0])
+        if first.code in USAGE:
+            return 2
         return 3 if first.code[:3] in ("E05", "E07") else 1
+
+
+USAGE = ("E0594", "E0726", "E0741", "E0746")
+"""Errors of how a run was asked for: numbers of draws and chains, intervals, rates."""
 
 
 def fail(code: str, title: str, span: Span | None = None, **fields: Any) -> Never:

@@ -22,6 +22,7 @@ from spucc.device import Device
 from spucc.diagnostics import fail
 from spucc.readback import HostLoop
 from spucc.running.law import DENSE_LIMIT
+from spucc.running.taker import Plan
 from spucc.stages import Configuration, Job, LedgerEntry, Program
 
 # Of more coordinates an even selection of so many is tested.
@@ -125,7 +126,7 @@ def verify_program(
     engine = on_board(engine_of(backend, program.device), board, seed)
     if getattr(engine, "trajectories", False):
         mode = Mode.TRAJECTORY
-    request = Request(draws=samples // chains, chains=chains, seed=seed, mode=Mode(mode))
+    request = Request(draws=Plan.of(samples, chains).draws, chains=chains, seed=seed, mode=Mode(mode))
     jobs = [job for job in program.jobs if job.target.n]
     alpha = false_alarm / max(3 * len(jobs), 1)
     last = {entry.job: entry for entry in program.ledger}

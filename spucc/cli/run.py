@@ -13,8 +13,14 @@ from spucc.cli.options import compile_options, data_options, program_argument
 @program_argument
 @data_options
 @compile_options
-@click.option("--samples", "-n", type=int, default=None, help="Draws in all, over all chains.")
-@click.option("--chains", type=int, default=4, show_default=True, help="Independent chains.")
+@click.option(
+    "--samples",
+    "-n",
+    type=int,
+    default=None,
+    help="Draws in all, over all chains: rounded up to as many of each (default: the program's schedule).",
+)
+@click.option("--chains", type=int, default=None, help="Independent chains (default: 4).")
 @click.option(
     "--backend",
     "-b",
@@ -35,13 +41,15 @@ from spucc.cli.options import compile_options, data_options, program_argument
     "--interval",
     type=float,
     default=None,
-    help="Seconds between two draws of a trajectory (default: the program's schedule).",
+    help="Seconds between two draws of a trajectory, above 0 (default: the program's schedule).",
 )
 @click.option(
     "--rel-error",
     type=float,
     default=None,
-    help="As many draws as bring every answer's relative error within this.",
+    help="As many draws as bring every answer's relative error within this: that of an array against its size, ‖error‖/‖value‖, "
+    "so that entries near 0 need not be known to a share of themselves; of means, quantiles and correlations the error in "
+    "standard deviations.",
 )
 @click.option(
     "--max-samples",

@@ -10,7 +10,7 @@ import click
 from spucc.cli.compiling import compile_to_state, pair_program
 from spucc.driver import check_tolerance, program_of
 from spucc.progress import Progress
-from spucc.running.accuracy import run_until
+from spucc.running.accuracy import hardly_worth, run_until
 from spucc.running.provenance import board_statement
 from spucc.running.run import run_program
 from spucc.stages import Program
@@ -62,6 +62,11 @@ def run_command(program: str, **options: Any) -> None:
         raise click.UsageError("--resume goes on with a file that `-o FILE.nc` names")
     compiled = load_or_compile(program, **options)
     progress = Progress()
+
+    def announce(text: str) -> None:
+        progress.close()
+        click.echo(text, err=True)
+
     common: dict[str, Any] = {
         "samples": options["samples"],
         "chains": options["chains"],
@@ -72,25 +77,32 @@ def run_command(program: str, **options: Any) -> None:
         "interval": options["interval"],
         "progress": progress,
         "stream": output if streamed else None,
-        "announce": lambda text: click.echo(text, err=True),
+        "announce": announce,
     }
     try:
         if options["rel_error"] is None:
             result = run_program(compiled, resume=options["resume"], **common)
         else:
             result = run_until(compiled, options["rel_error"], most=options["max_samples"], **common)
+        if output is not None and not streamed:
+            result.save(output)
+        table = "" if options["quiet"] else result.table(progress=progress)
     finally:
         progress.close()
-    if output is not None and not streamed:
-        result.save(output)
     if not options["quiet"]:
-        click.echo(result.table())
+        click.echo(table)
         click.echo(statement(compiled, result.provenance))
     asked, reached = (result.provenance.get(f"rel_error_{k}", 0.0) for k in ("asked", "reached"))
     if reached > asked:
         click.echo(
             f"warning: the relative error is {reached:.2g} after {result.provenance['samples']} draws, not the {asked:g} that "
             "was asked for: --max-samples sets the cap",
+            err=True,
+        )
+    if options["interval"] is not None and (warning := hardly_worth(result)):
+        click.echo(
+            f"warning: {warning}: --interval {options['interval']:g} is short against the circuit's memory; leave it out for the "
+            "program's own",
             err=True,
         )
     if not result.complete:

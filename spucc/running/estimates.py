@@ -1,30 +1,34 @@
 """From draws to answers with errors: one accumulator a query, fed chunk by chunk.
 
-Draws of a form are kept where the answer needs them (draws, quantiles) or where they are small enough for an effective
-sample size; else only moments are.
+Draws of a form are kept, in memory or in the file of the run, where the answer is made of them (draws, quantiles); of all
+others only moments are, and what the draws are worth.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse, special
 
-from spucc.arrays import FloatArray
+from spucc.arrays import FloatArray, IntArray
+from spucc.backend import Progress, silent
 from spucc.diagnostics import fail
 from spucc.energy import Query, QueryKind
+from spucc.running.moments import Moments
+from spucc.running.quantiles import quantiles, stretches
 from spucc.running.results import Answer
 
-# Bytes of draws that one query may keep in memory.
+# Bytes of draws, or of a covariance, that one query may hold in memory.
 MEMORY_LIMIT = 4 << 30
 
-# Bytes up to which draws are kept although moments would do, for the effective sample size.
-_COMFORT = 256 << 20
+# Numbers whose sorting tells how long quantiles will take.
+_TRIED = 1 << 18
 
-# Entries whose effective sample size is computed one by one; of more, an even selection stands for all.
-_ESS_ENTRIES = 2000
+_SQUARE = (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE)
 
 
 @dataclass
@@ -41,13 +45,21 @@ class Estimate:
     per_draw: float = 1.0
     """Effective draws that the schedule predicts one draw to be worth."""
     kept: FloatArray | None = None
-    keeps: bool = False
+    """The draws [chains, draws, size], where the answer is made of them."""
+    reads: bool = False
+    """Whether another query puts the same draws there."""
     seen: int = 0
-    pivot: FloatArray | None = None
-    """The mean of the first chunk: moments are about it, so that a mean far from 0 takes no digits of the variance."""
-    first: FloatArray | None = None
-    second: FloatArray | None = None
     gathers: list[tuple[slice, slice, Any]] = field(default_factory=list)
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        self._moments = None if self.keeps else self._new_moments()
+        self._takes = [_take(m) for m in self.matrices]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the answer is made of the draws themselves."""
+        return self.query.kind in (QueryKind.SAMPLE, QueryKind.QUANTILE)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,52 +70,43 @@ class Estimate:
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
+    def _new_moments(self) -> Moments:
+        whole = self.query.kind in _SQUARE
+        if whole and self.size**2 * 8 > MEMORY_LIMIT:
+            fail(
+                "E0593",
+                f"`{self.query.name}` has {self.size}² entries, {self.size**2 * 8 / 2**30:.3g} GiB",
+                self.query.span,
+                help="ask for var, or for the cov of a part of the variable",
+            )
+        return Moments(self.chains, self.draws, self.size, whole=whole, dependent=not self.independent)
+
     def prepare(self, streamed: bool = False) -> None:
-        """Take the memory that the draws need, or with `streamed` leave `kept` to `keep`. Raises E0593 when it is more than
+        """Take the memory for the draws that are kept; with `streamed` a file has them. Raises E0593 when they are more than
         `MEMORY_LIMIT`."""
+        if not self.keeps or streamed:
+            return
         needed = self.size * self.chains * self.draws * 8
-        must = self.query.kind in (QueryKind.SAMPLE, QueryKind.QUANTILE)
-        on_disk = streamed and self.query.kind is QueryKind.SAMPLE
-        if must and needed > MEMORY_LIMIT and not on_disk:
-            way = "" if streamed else ", or write them to a file with -o draws.nc"
+        if needed > MEMORY_LIMIT:
             fail(
                 "E0593",
                 f"`{self.query.name}` would hold {self.chains * self.draws} draws of {self.size} numbers, "
                 f"{needed / 2**30:.3g} GiB",
                 self.query.span,
-                help=f"ask for fewer --samples, for a part of the variable, or for its mean, std or var{way}",
+                help="write them to a file with -o draws.nc, or ask for fewer --samples, for a part of the variable, or for its "
+                "mean, std or var",
             )
-        self.keeps = must or needed <= _COMFORT
-        if self.keeps:
-            if not streamed:
-                self.kept = np.empty((self.chains, self.draws, self.size))
-        elif self.query.kind in (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE):
-            if self.size**2 * 8 > MEMORY_LIMIT:
-                fail(
-                    "E0593",
-                    f"`{self.query.name}` has {self.size}² entries, {self.size**2 * 8 / 2**30:.3g} GiB",
-                    self.query.span,
-                    help="ask for var, or for the cov of a part of the variable",
-                )
-            self._zero((self.size, self.size))
-        else:
-            self._zero((self.size,))
-
-    def _zero(self, shape: tuple[int, ...]) -> None:
-        self.pivot, self.first, self.second = np.zeros(self.size), np.zeros(self.size), np.zeros(shape)
+        self.kept = np.empty((self.chains, self.draws, self.size))
 
     def sums(self) -> FloatArray:
         """What is carried from draw to draw besides the kept draws, as one vector."""
-        if self.pivot is None or self.first is None or self.second is None:
-            return np.zeros(0)
-        return np.concatenate([self.pivot, self.first, self.second.ravel()])
+        return np.zeros(0) if self._moments is None else self._moments.sums()
 
     def restore(self, sums: FloatArray | None, seen: int) -> None:
         """Go on after `seen` draws with what `sums` gave then."""
         self.seen = seen
-        if self.second is not None and sums is not None:
-            self.pivot, self.first = sums[: 2 * self.size].reshape(2, -1).copy()
-            self.second = sums[2 * self.size :].reshape(self.second.shape).copy()
+        if self._moments is not None and sums is not None:
+            self._moments.restore(sums, seen)
 
     def answer_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """The names and shapes of the arrays that the answer will have, besides draws."""
@@ -113,30 +116,44 @@ class Estimate:
         if kind is QueryKind.QUANTILE:
             assert self.query.levels is not None
             shape = (*np.shape(self.query.levels), *shape)
-        elif kind in (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE) and shape:
+        elif kind in _SQUARE and shape:
             shape = shape * 2 if len(shape) == 1 else (self.size, self.size)
         return (name, shape), (f"{name}.error", shape)
 
     def add(self, chunks: list[FloatArray]) -> None:
         """Take the next draws: `chunks[j]` [chains, k, coordinates of job j]."""
         count = chunks[0].shape[1] if chunks else 0
-        total: FloatArray = np.zeros((self.chains * count, self.offset.size)) + self.offset
-        for matrix, chunk in zip(self.matrices, chunks):
-            if matrix.nnz:
-                total += np.asarray((matrix @ chunk.reshape(-1, chunk.shape[-1]).T).T)
+        if self.reads:
+            self.seen += count
+            return
+        total: FloatArray | None = None
+        for take, chunk in zip(self._takes, chunks):
+            if take is not None:
+                total = take(chunk.reshape(-1, chunk.shape[-1]), total)
+        if total is None:
+            total = np.zeros((self.chains * count, self.offset.size))
+        if self.offset.any():
+            total = total + self.offset
         value = total[:, : self.size]
         for left, right, gather in self.gathers:
             value = value + np.asarray((gather @ (total[:, left] * total[:, right]).T).T)
-        if self.kept is not None:
-            self.kept[:, self.seen : self.seen + count] = value.reshape(self.chains, count, self.size)
-        elif count:
-            assert self.first is not None and self.second is not None
-            if self.pivot is None or not self.seen:
-                self.pivot = value.mean(axis=0)
-            value = value - self.pivot
-            self.first += value.sum(axis=0)
-            self.second += value.T @ value if self.second.ndim == 2 else np.einsum("ki,ki->i", value, value)
+        value = value.reshape(self.chains, count, self.size)
+        if self._moments is not None:
+            self._moments.add(value)
+        else:
+            assert self.kept is not None
+            self.kept[:, self.seen : self.seen + count] = value
         self.seen += count
+
+    def afterwards(self) -> float:
+        """Seconds that the answer will about take once all draws are there, by a try on those that are."""
+        if self.query.kind is not QueryKind.QUANTILE or self.kept is None or not self.size:
+            return 0.0
+        few = min(self.seen, max(_TRIED // (self.chains * self.size), 1))
+        begin = time.monotonic()
+        np.sort(self.kept[:, :few], axis=1)
+        # Two ways of sorting and one of summing.
+        return 3.0 * (time.monotonic() - begin) * self.draws / max(few, 1)
 
     def answer(self) -> Answer:
         """The answer from the draws seen so far, with the error that they have and the one that was scheduled."""
@@ -145,58 +162,65 @@ class Estimate:
             return found
         # Every error goes with 1/√ess; that of a covariance with those of both entries.
         share = np.sqrt(found.ess.reshape(-1) / max(self.per_draw * self.seen * self.chains, 1.0))
-        if self.query.kind in (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE):
+        if self.query.kind in _SQUARE:
             share = np.sqrt(np.outer(share, share)).reshape(found.error.shape)
         else:
             share = share.reshape(self.shape)
         return replace(found, scheduled=np.asarray(found.error * share))
 
     def _answer(self) -> Answer:
-        if self.kept is None:
-            return self._from_moments()
-        draws = self.kept[:, : self.seen]
-        flat = draws.reshape(-1, self.size)
-        ess = self._ess(draws)
-        rhat = _rhat(draws) if self.chains > 1 and not self.independent and self.seen >= 4 else None
-        kind, shape, n = self.query.kind, self.shape, flat.shape[0]
+        kind, shape = self.query.kind, self.shape
+        moments = self._known()
+        ess, rhat = moments.ess(), moments.rhat()
         common: dict[str, Any] = {
             "ess": ess.reshape(shape),
             "rhat": None if rhat is None else rhat.reshape(shape),
             "chains": self.chains,
         }
         if kind is QueryKind.SAMPLE:
-            return Answer(self.query.name, kind, flat.reshape(n, *shape), **common)
-        mean = flat.mean(axis=0) if n else np.full(self.size, np.nan)
-        sd = flat.std(axis=0, ddof=1) if n > 1 else np.full(self.size, np.nan)
+            assert self.kept is not None
+            draws = self.kept[:, : self.seen].reshape(self.chains * self.seen, *shape)
+            return Answer(self.query.name, kind, draws, **common)
+        if moments.count < 2:
+            common["note"] = "spreads and errors take two draws or more"
         if kind is QueryKind.QUANTILE:
-            assert self.query.levels is not None
-            levels = np.asarray(self.query.levels)
-            q = np.quantile(flat, levels, axis=0) if n else np.full((*levels.shape, self.size), np.nan)
-            z = special.ndtri(levels)[..., None]
-            density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-            error = np.sqrt((levels * (1 - levels))[..., None] / ess) * sd / density
-            out = (*levels.shape, *shape)
-            return Answer(self.query.name, kind, q.reshape(out), error.reshape(out), **common)
-        if kind in (QueryKind.COV, QueryKind.CORR, QueryKind.INVERSE):
-            centred = flat - mean
-            cov = centred.T @ centred / max(n - 1, 1)
-            return self._covariance(cov, ess, common)
-        return self._scalar(mean, sd, ess, common)
+            value, error = self._quantiles(np.sqrt(moments.var()), ess)
+        elif kind in _SQUARE:
+            value, error = self._covariance(moments.cov(), ess)
+        else:
+            value, error = self._scalar(moments.mean(), np.sqrt(moments.var()), ess)
+        return Answer(self.query.name, kind, value, error if moments.count > 1 else None, **common)
 
-    def _from_moments(self) -> Answer:
-        assert self.pivot is not None and self.first is not None and self.second is not None
-        n = self.seen * self.chains
-        beyond = self.first / max(n, 1)
-        ess = np.full(self.size, float(n))
-        note = "" if self.independent else "too large to keep the draws: errors take them as independent"
-        common: dict[str, Any] = {"ess": ess.reshape(self.shape), "chains": self.chains, "note": note}
-        if self.second.ndim == 2:
-            cov = (self.second - n * np.outer(beyond, beyond)) / max(n - 1, 1)
-            return self._covariance(cov, ess, common)
-        sd = np.sqrt(np.maximum(self.second - n * beyond**2, 0) / max(n - 1, 1))
-        return self._scalar(self.pivot + beyond, sd, ess, common)
+    def _known(self) -> Moments:
+        """The moments of the draws so far; of kept ones from a way through them, unless nothing is to be learnt from it."""
+        if self._moments is not None:
+            return self._moments
+        assert self.kept is not None
+        moments = self._new_moments()
+        if self.independent and self.query.kind is QueryKind.SAMPLE:
+            moments.seen = self.seen
+            return moments
+        for part in stretches(self.kept[:, : self.seen], lambda share: self._told(0.3 * share)):
+            moments.add(part)
+        return moments
 
-    def _scalar(self, mean: FloatArray, sd: FloatArray, ess: FloatArray, common: dict[str, Any]) -> Answer:
+    def _told(self, share: float) -> None:
+        self.progress(f"computing {self.query.name}", share)
+
+    def _quantiles(self, sd: FloatArray, ess: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Sample quantiles; their errors take the density to be Gaussian."""
+        assert self.query.levels is not None and self.kept is not None
+        levels = np.asarray(self.query.levels)
+        found = quantiles(
+            self.kept[:, : self.seen], levels.ravel(), lambda share: self._told(0.3 + 0.7 * share)
+        )
+        z = special.ndtri(levels)[..., None]
+        density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+        error = np.sqrt((levels * (1 - levels))[..., None] / ess) * sd / density
+        out = (*levels.shape, *self.shape)
+        return found.reshape(out), error.reshape(out)
+
+    def _scalar(self, mean: FloatArray, sd: FloatArray, ess: FloatArray) -> tuple[FloatArray, FloatArray]:
         """mean, expectation, solve, std, var; the errors of the last two are those of Gaussian draws."""
         kind, shape = self.query.kind, self.shape
         if kind is QueryKind.STD:
@@ -205,9 +229,9 @@ class Estimate:
             value, error = sd**2, sd**2 * np.sqrt(2 / ess)
         else:
             value, error = mean, sd / np.sqrt(ess)
-        return Answer(self.query.name, kind, value.reshape(shape), error.reshape(shape), **common)
+        return value.reshape(shape), error.reshape(shape)
 
-    def _covariance(self, cov: FloatArray, ess: FloatArray, common: dict[str, Any]) -> Answer:
+    def _covariance(self, cov: FloatArray, ess: FloatArray) -> tuple[FloatArray, FloatArray]:
         """cov, inverse and corr with the standard errors of Gaussian draws: Var(S_ij) = (S_ii S_jj + S_ij²)/N."""
         var = np.diagonal(cov)
         n = np.sqrt(np.outer(ess, ess))
@@ -219,28 +243,40 @@ class Estimate:
         out = self.shape * 2 if len(self.shape) == 1 else value.shape
         if self.shape == ():
             out = ()
-        return Answer(self.query.name, self.query.kind, value.reshape(out), error.reshape(out), **common)
-
-    def _ess(self, draws: FloatArray) -> FloatArray:
-        """Effective sample size of the mean of each entry, at most the number of draws when they are independent."""
-        total = float(draws.shape[0] * draws.shape[1])
-        if self.independent or draws.shape[1] < 8:
-            return np.full(self.size, max(total, 1.0))
-        return effective_sample_size(draws)
+        return value.reshape(out), error.reshape(out)
 
 
-def effective_sample_size(draws: FloatArray) -> FloatArray:
-    """Of each entry of draws [chains, draws, size], by ArviZ (Vehtari et al. 2021); an even selection of entries stands
-    for more than `_ESS_ENTRIES`, each entry taking the figure of its neighbour in the selection."""
-    from arviz_stats.base import array_stats
+def _take(matrix: sparse.csr_array) -> Callable[[FloatArray, FloatArray | None], FloatArray] | None:
+    """What adds `matrix` @ x of rows x to a sum [rows, k], which may not be there yet; nothing of a matrix of zeros.
 
-    size = draws.shape[2]
-    chosen = np.unique(np.linspace(0, size - 1, min(size, _ESS_ENTRIES)).astype(int))
-    ess = np.array(
-        [float(array_stats.ess(draws[:, :, k], chain_axis=0, draw_axis=1, method="mean")) for k in chosen]
-    )
-    ess = np.where(np.isfinite(ess) & (ess > 0), ess, 1.0)
-    return np.asarray(ess[np.searchsorted(chosen, np.arange(size), side="right") - 1])
+    Mostly a matrix picks coordinates, each at most once a row of it, and these are copied."""
+    if not matrix.nnz:
+        return None
+    size = matrix.shape[0]
+    if np.diff(matrix.indptr).max() == 1 and (matrix.data == 1.0).all():
+        rows, columns = (_slice(np.flatnonzero(np.diff(matrix.indptr))), _slice(matrix.indices))
+        whole = rows == slice(0, size)
+
+        def pick(x: FloatArray, total: FloatArray | None) -> FloatArray:
+            if whole and total is None:
+                return np.asarray(x[:, columns])
+            total = np.zeros((x.shape[0], size)) if total is None else total
+            total[:, rows] += x[:, columns]
+            return total
+
+        return pick
+
+    def product(x: FloatArray, total: FloatArray | None) -> FloatArray:
+        found = np.ascontiguousarray((matrix @ x.T).T)
+        return found if total is None else total + found
+
+    return product
+
+
+def _slice(index: IntArray) -> slice | IntArray:
+    """Indices in a row as a slice."""
+    low = int(index[0])
+    return slice(low, low + index.size) if (np.diff(index) == 1).all() else index
 
 
 def frobenius_bound(cov: FloatArray, ess: FloatArray, confidence: float = 0.99) -> float:
@@ -257,13 +293,3 @@ def frobenius_bound(cov: FloatArray, ess: FloatArray, confidence: float = 0.99) 
     variance = 4.0 * (np.trace(square) ** 2 + (square * square).sum())
     quantile = 2.0 * special.gammaincinv(mean**2 / variance, confidence)
     return float(np.sqrt(quantile * variance / (2.0 * mean)) / np.linalg.norm(cov))
-
-
-def _rhat(draws: FloatArray) -> FloatArray:
-    """Split-R̂ of each entry (Gelman et al., BDA3, eq. 11.4), vectorised."""
-    half = draws.shape[1] // 2
-    parts = np.concatenate([draws[:, :half], draws[:, half : 2 * half]])
-    within = parts.var(axis=1, ddof=1).mean(axis=0)
-    between = parts.mean(axis=1).var(axis=0, ddof=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.sqrt((half - 1) / half + between / within))

@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spucc.arrays import FloatArray
+from spucc.backend import Progress, silent
 from spucc.diagnostics import fail
 from spucc.energy import QueryKind
 from spucc.running.claim import Claim, refuse, release
+from spucc.running.moments import Moments
+from spucc.running.quantiles import quantiles, stretches
 
 if TYPE_CHECKING:
     from spucc.stages import Program
@@ -74,10 +77,10 @@ class Result:
                 return a
         raise KeyError(f"no query `{name}`; there are {', '.join(a.name for a in self.answers)}")
 
-    def table(self, most: int = 20) -> str:
+    def table(self, most: int = 20, progress: Progress = silent) -> str:
         """The answers as text: for draws mean, sd, quantiles and effective sample size of each entry; for estimates value
         and standard error. At most `most` rows a query."""
-        return "\n\n".join(_answer_table(a, most) for a in self.answers)
+        return "\n\n".join(_answer_table(a, most, progress) for a in self.answers)
 
     def __str__(self) -> str:
         return self.table()
@@ -162,8 +165,8 @@ def entry_names(name: str, shape: tuple[int, ...], most: int) -> list[str]:
 
 
 def figure(x: float) -> str:
-    """Five significant digits."""
-    return f"{x:.5g}"
+    """Five significant digits; a dash for what is not known."""
+    return "–" if np.isnan(x) else f"{x:.5g}"
 
 
 def columns(header: list[str], rows: list[list[str]]) -> str:
@@ -176,9 +179,9 @@ def columns(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def _answer_table(a: Answer, most: int) -> str:
+def _answer_table(a: Answer, most: int, progress: Progress) -> str:
     if a.kind is QueryKind.SAMPLE:
-        return _sample_table(a, most)
+        return _sample_table(a, most, progress)
     if a.kind is QueryKind.TRAJECTORY:
         return _path_table(a, most)
     rows = []
@@ -198,35 +201,25 @@ def _answer_table(a: Answer, most: int) -> str:
     return head + tail + (f"\n{a.note}" if a.note else "")
 
 
-# Draws that the figures of a table are made of, at most, in stretches of so many.
-_TABLE_DRAWS, _STRETCH = 1_000_000, 1000
-
-
-def _some_draws(flat: FloatArray) -> FloatArray:
-    """The draws, or of very many an even selection of stretches, so that a file need not be read whole."""
-    n = flat.shape[0]
-    if n <= _TABLE_DRAWS:
-        return flat
-    starts = np.linspace(0, n - _STRETCH, _TABLE_DRAWS // _STRETCH).astype(np.int64)
-    return np.concatenate([flat[k : k + _STRETCH] for k in starts])
-
-
-def _sample_table(a: Answer, most: int) -> str:
+def _sample_table(a: Answer, most: int, progress: Progress) -> str:
     shape = a.value.shape[1:]
-    flat = _some_draws(a.value.reshape(a.value.shape[0], -1)[:, :most])
-    if flat.shape[0] == 0:
+    draws = a.value.reshape(1, a.value.shape[0], -1)[:, :, :most]
+    count = draws.shape[1]
+    if count == 0:
         return f"{a.name}: no draws"
-    q = np.quantile(flat, [0.05, 0.5, 0.95], axis=0)
-    mean = flat.mean(axis=0)
-    sd = flat.std(axis=0, ddof=1) if flat.shape[0] > 1 else np.full(flat.shape[1], np.nan)
-    ess = np.full(flat.shape[1], np.nan) if a.ess is None else a.ess.reshape(-1)[:most]
+    moments = Moments(*draws.shape, whole=False, dependent=False)
+    for part in stretches(draws, lambda share: progress(f"computing {a.name}", 0.3 * share)):
+        moments.add(part)
+    q = quantiles(draws, _SHOWN, lambda share: progress(f"computing {a.name}", 0.3 + 0.7 * share))
+    mean, sd = moments.mean(), np.sqrt(moments.var())
+    ess = np.full(mean.size, np.nan) if a.ess is None else a.ess.reshape(-1)[:most]
     names = entry_names(a.name, shape, most)
     rows = [
         [n, *(figure(v) for v in (mean[k], sd[k], *q[:, k])), f"{ess[k]:.0f}"] for k, n in enumerate(names)
     ]
     if a.rhat is not None:
         for row, r in zip(rows, a.rhat.reshape(-1)):
-            row.append(f"{r:.3f}")
+            row.append(f"{r:.3f}" if r < _MIXED else "not mixed")
     header = ["", "mean", "sd", "5%", "50%", "95%", "ess", *(["rhat"] if a.rhat is not None else [])]
     if np.any(ess < a.value.shape[0]):
         # The integrated time, in draws: so many are worth one that is independent.
@@ -235,6 +228,12 @@ def _sample_table(a: Answer, most: int) -> str:
             row.append(figure(a.value.shape[0] / e))
     left = int(np.prod(shape, dtype=np.int64)) - len(rows)
     return columns(header, rows) + (f"\n… and {left} more entries" if left > 0 else "")
+
+
+_SHOWN = np.array([0.05, 0.5, 0.95])
+
+# Above this R̂ its size says nothing more.
+_MIXED = 100.0
 
 
 def _path_table(a: Answer, most: int) -> str:

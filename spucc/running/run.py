@@ -33,7 +33,7 @@ def run_program(
     program: Program,
     *,
     samples: int | None = None,
-    chains: int = 4,
+    chains: int | None = None,
     seed: int = 0,
     backend: str | Backend | None = None,
     board: int | None = None,
@@ -47,13 +47,14 @@ def run_program(
 ) -> Result:
     """Run every job of a program and answer its queries.
 
-    `samples` draws in all (the program's own schedule by default) over `chains` chains; `seed` any integer; `backend` by
-    default the simulator of the device's family; `board` the number of the board that a backend with boards runs on, by default
-    `seed`; `interval` [s] between two draws of a trajectory, by default the
-    schedule's. A KeyboardInterrupt ends the run with the draws so far and `Result.complete` False. `stream` is a netCDF file
-    (`.nc`) that is written as the run goes, in bounded memory; with `resume` a stopped run goes on from it, and ends with the
-    same bytes as one that was not stopped. `announce` is told how long a long run will take. Raises `SpuccError` for a backend
-    that cannot run the program (E07xx) and for draws that do not fit memory (E0593).
+    `samples` draws in all (the program's own schedule by default), or a few more, for each of `chains` chains (4, but of no
+    more chains than draws) has as many; `seed` any integer; `backend` by default the simulator of the device's family;
+    `board` the number of the board that a backend with boards runs on, by default `seed`; `interval` [s] between two draws of
+    a trajectory, by default the schedule's. A KeyboardInterrupt ends the run with the draws so far and `Result.complete`
+    False. `stream` is a netCDF file (`.nc`) that is written as the run goes, in bounded memory; with `resume` a stopped run
+    goes on from it, and ends with the same bytes as one that was not stopped. `announce` is told how long a long run will
+    take, and of draws beyond those asked for. Raises `SpuccError` for a backend that cannot run the program (E07xx), for
+    numbers of draws and chains that do not go together (E0594) and for draws that do not fit memory (E0593).
     """
     from spucc.running.mixed import engine_of
 
@@ -62,10 +63,16 @@ def run_program(
         mode = Mode.TRAJECTORY
     if interval is not None and mode == Mode.INDEPENDENT:
         fail("E0726", "independent draws have no interval between them", help="add --mode trajectory")
+    if interval == 0:
+        fail(
+            "E0726",
+            "draws of a trajectory that are 0 s apart are all the same",
+            help="leave --interval out for the program's own, or give the seconds between two draws",
+        )
     schedules = [job.value.schedule for job in program.jobs if isinstance(job.value, Configuration)]
-    if samples is None:
-        samples = scheduled(program)
-    plan = Plan.of(samples, chains)
+    plan = Plan.of(max(scheduled(program), chains or 1) if samples is None else samples, chains)
+    if samples not in (None, plan.samples):
+        announce(f"{plan.samples} draws rather than {samples}: as many of each of {plan.chains} chains")
     independent = mode == Mode.INDEPENDENT and not takes_turns(program)
     independent = independent and not any(_has_loop(job) for job in program.jobs)
     # A backend that cannot draw independently from a job says so; its estimates then count effective draws.
@@ -73,7 +80,7 @@ def run_program(
     independent = independent and (tells is None or all(tells(job, program.device) for job in program.jobs))
     per_draw = 1.0 if independent else min((_worth(s, interval) for s in schedules), default=1.0)
     estimates = [
-        _estimate(program, q, plan, independent, per_draw)
+        _estimate(program, q, plan, independent, per_draw, progress)
         for q in program.source.queries
         if q.kind not in _APART
     ]
@@ -86,12 +93,10 @@ def run_program(
         if q.kind in _FREE
     ]
     paths = [
-        Trajectory(program, q, plan, seed, engine)
-        for q in program.source.queries
-        if q.kind is QueryKind.TRAJECTORY
+        Trajectory(program, q, plan, seed, engine) for q in program.source.queries if q.kind is QueryKind.TRAJECTORY
     ]
     takers: list[Taker] = [*estimates, *best, *free, *paths]
-    origin = provenance(program, plan, seed, engine.name, mode, plan.draws * plan.chains)
+    origin = provenance(program, plan, seed, engine.name, mode, plan.samples)
     origin |= board_number(engine)
     if interval is not None:
         origin["interval"] = interval
@@ -111,27 +116,27 @@ def run_program(
             interval=interval,
             first=tape.done,
         )
-        # All jobs share the memory; of a file it is small enough for a checkpoint every few seconds.
-        memory = request.memory if stream is None else _STREAM_MEMORY
-        request = replace(request, memory=max(memory // max(len(program.jobs), 1), 1 << 12))
-        complete, seen, begin = True, tape.done, time.monotonic()
+        # All jobs share the memory.
+        request = replace(request, memory=max(_STREAM_MEMORY // max(len(program.jobs), 1), 1 << 12))
+        complete, seen = True, tape.done
+        expect = _Forecast(plan, tape.done, tape.bytes(), announce)
         if stream is None and not (estimates or best):
             # Nothing that is asked takes draws of the program itself.
             request, seen = replace(request, draws=0), plan.draws
+        told = _Told(progress, request, len(program.jobs))
         try:
-            for chunks, states, whole in _lockstep(engine, program, request, progress, tape.states(), notes):
+            for chunks, states, whole in _lockstep(engine, program, request, told, tape.states(), notes):
                 count = chunks[0].shape[1] if chunks else plan.draws
                 # All takers have the same draws, also after a Ctrl-C.
                 with held_back():
-                    if seen == tape.done:
-                        _announce(plan, seen, count, time.monotonic() - begin, tape.bytes(), announce)
                     tape.begin(states, {**_said(notes), **of_board})
                     for taker in takers:
                         taker.add(chunks)
                     seen += count
+                    expect(seen, estimates)
                     if whole:
                         tape.mark(seen, states)
-                progress("sampling", seen / plan.draws)
+                told.draws(seen)
                 if stopped() and seen < plan.draws:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
@@ -154,18 +159,89 @@ def _said(notes: dict[str, str]) -> dict[str, dict[str, str]]:
 _FREE = (QueryKind.LOGZ, QueryKind.LOGDET)
 _APART = (QueryKind.ARGMIN, QueryKind.TRAJECTORY, *_FREE)
 
-# Bytes of draws between two checkpoints of a file.
+# Bytes of draws that are under way, and between two checkpoints of a file.
 _STREAM_MEMORY = 32 << 20
 
 
-def _announce(
-    plan: Plan, done: int, count: int, seconds: float, size: int, announce: Callable[[str], None]
-) -> None:
-    """Say how long a long run will take, and how large its file will be, once the first draws have told."""
-    left = seconds * (plan.draws - done) / max(count, 1)
-    if left > 30 or size > 1 << 30:
-        disk = f" and {size / 2**30:.3g} GiB on the disk" if size else ""
-        announce(f"{(plan.draws - done) * plan.chains} draws: about {left:.0f} s{disk}")
+class _Told:
+    """What a run says while it draws: one share for all jobs, and how fast they are."""
+
+    def __init__(self, progress: Progress, request: Request, jobs: int) -> None:
+        self._progress, self._request, self._jobs = progress, request, jobs
+        self._shares: dict[str, float] = {}
+        self._share = 0.0
+        self._begin = time.monotonic()
+
+    def of(self, job: str) -> Progress:
+        """For the backend that draws a job."""
+
+        def told(text: str, share: float) -> None:
+            if text == job:
+                self._shares[job] = share
+                self._say(sum(self._shares.values()) / self._jobs)
+            else:
+                self._progress(text, share)
+
+        return told
+
+    def draws(self, seen: int) -> None:
+        """So many draws of each chain are in the answers."""
+        self._say((seen - self._request.first) / max(self._request.draws, 1))
+
+    def _say(self, share: float) -> None:
+        # A job may be ahead of the others, whose draws are not yet in the answers.
+        self._share = share = max(share, self._share)
+        request, spent = self._request, time.monotonic() - self._begin
+        rate = request.draws * request.chains * share / max(spent, 1e-9)
+        whole = (request.first + request.draws * share) / max(request.first + request.draws, 1)
+        self._progress(f"sampling, {_short(rate)} draws/s", whole)
+
+
+def _short(rate: float) -> str:
+    """Three digits, in thousands or millions where there are any."""
+    for size, unit in ((1e6, " M"), (1e3, " k")):
+        if rate >= size:
+            return f"{rate / size:.3g}{unit}"
+    return f"{rate:.3g}"
+
+
+class _Forecast:
+    """Says once how long a long run will take, and how large its file will be, when some draws have told: those after the
+    first ones, which take the time to set up."""
+
+    def __init__(self, plan: Plan, first: int, size: int, announce: Callable[[str], None]) -> None:
+        self._plan, self._first, self._size, self._announce = plan, first, size, announce
+        self._begin = time.monotonic()
+        self._seen: int | None = None
+        self._done = False
+
+    def __call__(self, seen: int, estimates: Sequence[Estimate]) -> None:
+        """After `seen` draws of each chain."""
+        now = time.monotonic()
+        if self._done or seen == self._plan.draws:
+            return
+        if self._seen is None:
+            # Draws that are slow enough tell at once.
+            if now - self._begin < 5.0:
+                self._seen, self._begin = seen, now
+                return
+            self._seen = 0
+        if now - self._begin < 0.5:
+            return
+        left = (now - self._begin) * (self._plan.draws - seen) / max(seen - self._seen, 1)
+        text = forecast(self._plan, self._first, left + sum(e.afterwards() for e in estimates), self._size)
+        self._done = True
+        if text:
+            self._announce(text)
+
+
+def forecast(plan: Plan, first: int, seconds: float, size: int) -> str:
+    """What is said of a run from draw number `first` of each chain on that takes so many seconds more and a file of `size` bytes;
+    nothing of one that is neither long nor large."""
+    if seconds <= 30 and size <= 1 << 30:
+        return ""
+    disk = f" and {size / 2**30:.3g} GiB on the disk" if size else ""
+    return f"{(plan.draws - first) * plan.chains} draws: about {seconds:.0f} s{disk}"
 
 
 def _worth(schedule: Schedule, interval: float | None) -> float:
@@ -189,7 +265,7 @@ def _lockstep(
     engine: Backend,
     program: Program,
     request: Request,
-    progress: Progress,
+    told: _Told,
     states: Sequence[FloatArray | None],
     notes: dict[str, str],
 ) -> Iterator[tuple[list[FloatArray], list[FloatArray | None], bool]]:
@@ -198,11 +274,11 @@ def _lockstep(
     if not request.draws:
         return
     if takes_turns(program):
-        for values, after_turns in run_turns(program, request, progress, states, notes):
+        for values, after_turns in run_turns(program, request, told.of(""), states, notes):
             yield values, after_turns, True
         return
     streams = [
-        engine.run(job, program.device, replace(request, state=state), progress)
+        engine.run(job, program.device, replace(request, state=state), told.of(job.name))
         for job, state in zip(program.jobs, states)
     ]
     held: list[FloatArray | None] = [None] * len(streams)
@@ -222,7 +298,9 @@ def _lockstep(
         yield [h[:, :count] for h in ready], list(after), all(h is None for h in held)
 
 
-def _estimate(program: Program, query: Query, plan: Plan, independent: bool, per_draw: float) -> Estimate:
+def _estimate(
+    program: Program, query: Query, plan: Plan, independent: bool, per_draw: float, progress: Progress
+) -> Estimate:
     """The accumulator of a query: its forms, and for an expectation the factors of its products, in the jobs' coordinates."""
     assert query.form is not None
     maps, offset = source_maps(program)
@@ -237,4 +315,14 @@ def _estimate(program: Program, query: Query, plan: Plan, independent: bool, per
     stacked = sparse.csr_array(sparse.vstack([f.matrix for f in forms], format="csr"))
     shift = np.concatenate([np.ravel(f.offset) for f in forms]) + stacked @ offset
     matrices = [sparse.csr_array(stacked @ m) for m in maps]
-    return Estimate(query, matrices, shift, plan.chains, plan.draws, independent, per_draw, gathers=gathers)
+    return Estimate(
+        query,
+        matrices,
+        shift,
+        plan.chains,
+        plan.draws,
+        independent,
+        per_draw,
+        gathers=gathers,
+        progress=progress,
+    )

@@ -18,15 +18,32 @@ class Plan:
     draws: int
     chains: int
 
+    @property
+    def samples(self) -> int:
+        """Draws of all chains."""
+        return self.draws * self.chains
+
     @staticmethod
-    def of(samples: int, chains: int) -> Plan:
-        """At most `chains` chains of equal length, `samples` draws in all. Raises E0594 for less than one draw."""
+    def of(samples: int, chains: int | None = None) -> Plan:
+        """`samples` draws, or as many more as give each of `chains` chains the same number; without a number of chains four, or
+        one a draw where there are fewer. Raises E0594 for less than one draw of each chain."""
         if samples < 1:
             fail("E0594", f"cannot take {samples} samples", help="ask for at least one with --samples")
+        if chains is None:
+            chains = min(CHAINS, samples)
         if chains < 1:
             fail("E0594", f"cannot run {chains} chains", help="ask for at least one with --chains")
-        count = next(c for c in range(min(chains, samples), 0, -1) if samples % c == 0)
-        return Plan(samples // count, count)
+        if samples < chains:
+            fail(
+                "E0594",
+                f"{samples} samples are too few for {chains} chains",
+                help=f"ask for {chains} --samples or more, or for fewer --chains",
+            )
+        return Plan(-(-samples // chains), chains)
+
+
+CHAINS = 4
+"""Chains of a run, unless the user says otherwise."""
 
 
 class Taker(Protocol):

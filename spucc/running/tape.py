@@ -117,7 +117,7 @@ class Tape:
 
     def _attach(self) -> None:
         assert self._file is not None
-        shared = self._places()
+        shared, written = self._places(), set[str]()
         for t in self._takers:
             if isinstance(t, Estimate) and t.keeps:
                 name = t.query.name
@@ -125,6 +125,9 @@ class Tape:
                 place = f"run/{name}" if f"run/{name}" in self._file else shared[name]
                 array = self._file.array(place) if t.size else np.empty(0)
                 t.kept = array.reshape(self._plan.chains, self._plan.draws, t.size)
+                # Draws that are kept once are written once.
+                t.reads = place in written
+                written.add(place)
 
     def _places(self) -> dict[str, str]:
         """Where the draws of each query are kept: once for all queries that ask about the same, with those of `sample`

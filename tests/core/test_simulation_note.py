@@ -19,6 +19,7 @@ from spucc.cli import cli
 from spucc.cli.running import statement
 from spucc.device import Device
 from spucc.diagnostics import SpuccError
+from spucc.running.accuracy import hardly_worth
 from spucc.stages import Job, Program
 from spucc.targets.exact import Exact
 from spucc.targets.nonlinear import Langevin
@@ -85,14 +86,20 @@ def test_langevin_dynamics_states_the_bias_of_its_step() -> None:
 
 def test_intervals_of_a_trajectory() -> None:
     program = small()
-    still = program.run(samples=40, chains=2, mode="trajectory", interval=0.0)
+    still = program.run(samples=40, chains=2, mode="trajectory", interval=1e-30)
     paths = still["d"].reshape(2, 20, 3)
-    assert np.allclose(paths, paths[:, :1]) and still.provenance["interval"] == 0.0
+    assert np.allclose(paths, paths[:, :1]) and still.provenance["interval"] == 1e-30
+    # Two places where the chains stood still: worth a draw each, and not mixed.
+    answer = still.answer("d")
+    assert answer.ess is not None and answer.rhat is not None
+    assert (answer.ess < 3).all() and np.isinf(answer.rhat).all() and "not mixed" in still.table()
+    assert "worth about 2 independent ones (of `d`)" in hardly_worth(still)
     far = program.run(samples=4000, chains=2, mode="trajectory", interval=1e3)["d"]
     # Independent draws: the mean within 6 standard errors.
     assert np.abs(far.mean(axis=0) - 1).max() < 6 * 2 / np.sqrt(4000)
     for mode, interval, code in (
         ("independent", 1.0, "E0726"),
+        ("trajectory", 0.0, "E0726"),
         ("trajectory", -1.0, "E0726"),
         ("trajectory", np.inf, "E0726"),
         ("trajectory", np.nan, "E0726"),

@@ -109,7 +109,6 @@ def test_jobs_whose_chunks_differ_in_length_go_on_from_their_states(
     """x[2] stands alone and comes in longer chunks than the others. After 0 chunks there is a file of no draws; the jobs of the
     later ones are stopped one by one. Sums are carried, for nothing but `d` is kept."""
     monkeypatch.setattr(running, "_STREAM_MEMORY", 1 << 15)
-    monkeypatch.setattr("spucc.running.estimates._COMFORT", 100)
     (tmp_path / "m.spu").write_text(UNEQUAL)
     program = spucc.compile(tmp_path / "m.spu", target="spu8")
     assert len({job.target.n for job in program.jobs}) > 1
@@ -148,7 +147,6 @@ def test_file_holds_what_the_run_in_memory_gives(program: Program, tmp_path: Pat
 
 def test_sums_are_taken_up(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where draws are too many to keep, sums are carried on: the same bytes too."""
-    monkeypatch.setattr("spucc.running.estimates._COMFORT", 100)
     options = {"samples": 4000, "chains": 2, "seed": 1}
     program.run(stream=tmp_path / "a.nc", **options)
     with pytest.raises(RuntimeError):
@@ -160,7 +158,6 @@ def test_sums_are_taken_up(program: Program, tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("shift", [0.0, 1e8])
 def test_moments_of_a_mean_far_from_zero(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mean of 1e8 standard deviations, in chunks, stopped and taken up: the moments of numpy, which holds all draws."""
-    monkeypatch.setattr("spucc.running.estimates._COMFORT", 0)
     x = (
         np.random.default_rng(7).normal(size=(2, 3000, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 2.0]])
         + shift
@@ -338,9 +335,9 @@ def test_any_integer_is_a_seed(program: Program, seed: int) -> None:
 
 
 def test_long_runs_are_announced(program: Program) -> None:
-    said: list[str] = []
-    running._announce(Plan(10**6, 4), 0, 1000, 1.0, 5 << 30, said.append)
-    assert said == ["4000000 draws: about 1000 s and 5 GiB on the disk"]
+    said = running.forecast(Plan(10**6, 4), 0, 1000.0, 5 << 30)
+    assert said == "4000000 draws: about 1000 s and 5 GiB on the disk"
+    assert running.forecast(Plan(10**6, 4), 0, 10.0, 0) == ""
 
 
 @pytest.mark.slow
