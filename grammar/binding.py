@@ -29,6 +29,7 @@ from spucc.grammar.values import (
     SparseConst,
     Text,
     Value,
+    check_size,
     describe,
     show_shape,
 )
@@ -299,23 +300,15 @@ def _as_array(ctx: Context, node: tree.Data, value: Value, source: Source, colum
     if value.shape != shape:
         empty = isinstance(value, Const) and value.array.size == 0 and 0 in shape
         if not empty:
-            hint = _shape_hint(node, value.shape, shape)
+            hint = "it looks transposed" if len(shape) == 2 and value.shape == shape[::-1] else ""
             source.fail(
                 "E0303", f"has the shape {show_shape(value.shape)}, declared is {show_shape(shape)}", hint
             )
         value = Const(np.zeros(shape))
     if isinstance(value, SparseConst) and node.type.name == "spd":
-        from spucc.grammar.values import check_size
-
         check_size(value.shape, source.span)
         value = Const(value.matrix.toarray())
     return checked(ctx, node.type, value, source)
-
-
-def _shape_hint(node: tree.Data, found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    if len(found) == 2 and found[::-1] == wanted:
-        return "it looks transposed"
-    return ""
 
 
 def _bind_shape(ctx: Context, type_: tree.Type, found: tuple[int, ...], source: Source) -> tuple[int, ...]:

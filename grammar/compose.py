@@ -33,7 +33,7 @@ from spucc.grammar.poly import Affine, Poly, Term
 from spucc.grammar.propriety import settle
 from spucc.grammar.queries import asked_of, finished, form_of
 from spucc.grammar.substitute import Substitution, carried
-from spucc.grammar.values import Random, SparseConst
+from spucc.grammar.values import Random, SparseConst, number_of
 
 
 @dataclass(eq=False)
@@ -72,7 +72,7 @@ def energy_of(ctx: Context) -> tuple[Energy, list[Diagnostic]]:
     carried(substitution, effects.carried)
     discrete = np.zeros(ctx.width, dtype=bool)
     for v in ctx.variables:
-        discrete[v.start : v.start + _size(v.shape)] = v.domain is not Domain.REAL
+        discrete[v.start : v.start + number_of(v.shape)] = v.domain is not Domain.REAL
     observed = observations(ctx, substitution, effects.fixed, discrete)
     if substitution.trivial:
         renumbered, variables, width = None, _variables(ctx), ctx.width
@@ -121,13 +121,6 @@ def energy_of(ctx: Context) -> tuple[Energy, list[Diagnostic]]:
     )
     _check_queries(energy)
     return settle(energy, evidence)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _variables(ctx: Context) -> tuple[Variable, ...]:
@@ -263,7 +256,7 @@ def _implicit(
     """A program with no query asks for draws of every variable that is not observed."""
     queries = []
     for d in ctx.declared:
-        if d.kind != "var" or _size(d.shape) == 0:
+        if d.kind != "var" or number_of(d.shape) == 0:
             continue
         value = d.value
         assert isinstance(value, Random)

@@ -17,7 +17,7 @@ from spucc.energy import Domain
 from spucc.grammar import tree
 from spucc.grammar.memory import COORDINATE, MOST_NUMBERS, Memory, arrays_of, arrays_of_poly, held
 from spucc.grammar.poly import Poly
-from spucc.grammar.values import Batch, Const, Poison, PoisonedError, Value, lift
+from spucc.grammar.values import Batch, Const, Poison, PoisonedError, Value, lift, number_of
 
 # Expressions evaluated, a statement counting as ten: some seconds.
 MOST_STEPS = 450_000
@@ -239,9 +239,7 @@ class Context:
         return self.domains[name]
 
     def add_variable(self, name: str, shape: tuple[int, ...], domain: Domain, span: Span) -> VariableInfo:
-        size = 1
-        for n in shape:
-            size *= n
+        size = number_of(shape)
         info = VariableInfo(name, shape, domain, self.width, span)
         self.variables.append(info)
         self.domains[name] = domain

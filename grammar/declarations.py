@@ -24,6 +24,7 @@ from spucc.grammar.values import (
     Value,
     check_size,
     describe,
+    number_of,
     show_shape,
 )
 
@@ -73,7 +74,7 @@ def var(ctx: Context, node: tree.Var) -> None:
         )
     shape = shape_of(ctx, node.type)
     check_size(shape, node.type.span)
-    size = int(np.prod(shape, dtype=np.float64))
+    size = number_of(shape)
     if ctx.width + size > MOST_COORDINATES:
         fail("E0217", f"more than {MOST_COORDINATES:,} random coordinates", node.span)
     info = ctx.add_variable(node.name.id, shape, domains[node.type.name], node.name.span)

@@ -40,15 +40,12 @@ def _cholesky(a: Arguments) -> Value:
     try:
         return Const(np.asarray(np.linalg.cholesky(c.array.astype(np.float64))), c.batch)
     except np.linalg.LinAlgError:
-        fail("E0223", "`cholesky` of a matrix that is not positive definite", a.span)
+        fail("E0223", f"`{a.name}` of a matrix that is not positive definite", a.span)
 
 
 @builtin("logdet", "A")
 def _logdet(a: Arguments) -> Value:
     """The logarithm of the determinant of a positive definite matrix."""
-    c = square(a)
-    try:
-        factor = np.linalg.cholesky(c.array.astype(np.float64))
-    except np.linalg.LinAlgError:
-        fail("E0223", "`logdet` of a matrix that is not positive definite", a.span)
-    return Const(2.0 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1), c.batch)
+    factor = _cholesky(a)
+    assert isinstance(factor, Const)
+    return Const(2.0 * np.log(np.diagonal(factor.array, axis1=-2, axis2=-1)).sum(axis=-1), factor.batch)
