@@ -35,8 +35,9 @@ from spucc.device import Family
 from spucc.devices import load_device
 from spucc.driver import compile_energy
 from spucc.models import gaussian
-from spucc.running.estimates import effective_sample_size, frobenius_bound
+from spucc.running.estimates import frobenius_bound
 from spucc.running.law import program_law
+from spucc.running.moments import effective_sample_size
 from spucc.targets.circuits import Board, board
 from spucc.targets.exact import Circuits, IndependentCells, PathCells, configuration_of, reader
 from spucc.targets.law import Gaussian, cells

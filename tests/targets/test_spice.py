@@ -17,8 +17,9 @@ from scipy import linalg, sparse
 
 from spucc.backend import Request, Streams
 from spucc.diagnostics import SpuccError
-from spucc.running.estimates import effective_sample_size, frobenius_bound
+from spucc.running.estimates import frobenius_bound
 from spucc.running.law import program_law
+from spucc.running.moments import effective_sample_size
 from spucc.stages import Program
 from spucc.targets import emit_spice
 from spucc.targets.linear import system
