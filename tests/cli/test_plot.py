@@ -77,6 +77,11 @@ def test_why_nothing_exact_is_drawn(
     ((said,),) = [plot(tmp_path / "spins.nc", tmp_path / "a.svg")]
     assert "not Gaussian" in said
 
+    program.run(samples=40, stream=tmp_path / "a.nc")
+    monkeypatch.setattr("spucc.running.law.DENSE_LIMIT", 3)
+    ((said,),) = [plot(tmp_path / "a.nc", tmp_path / "a.svg")]
+    assert "too large for its exact law" in said
+
 
 def test_of_many_draws_and_entries_some_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m.spu").write_text("var x: real[10, 20] ~ normal(0, 1)\nquery d = sample(x)\n")
