@@ -14,7 +14,8 @@ from spucc.stages import Program
 
 class Normaliser:
     """`logz` and `logdet` (`spucc.running.free_energy`): from programs of their own along a path, each run with as many draws;
-    of spins and bits from the model itself."""
+    of spins and bits from the model itself. Its error is that of the work along the path; a program's schedule says nothing of
+    that, so there is no scheduled one."""
 
     def __init__(
         self,
@@ -66,8 +67,8 @@ class Normaliser:
             seed=self._seed * 1_000_003 + number + 1,
             backend=getattr(self._engine, "reals", self._engine),
             mode=self._mode,
+            progress=lambda text, share: self._progress(f"{self.query.name}, program {number + 1}", share),
         )
-        self._progress(self.query.name, 0.0)
         (found,) = result.answers
         share = 1.0 if found.ess is None else float(found.ess.min()) / found.value.shape[0]
         last = {entry.job: entry.sd_error for entry in program.ledger}

@@ -75,3 +75,34 @@ def test_scheduled_error_is_beside_the_measured_one(tmp_path: Path) -> None:
     path = p.run(samples=20_000, seed=1, mode="trajectory").answer("m")
     assert path.scheduled is not None and path.error is not None
     assert 0.5 < float(path.scheduled / path.error) < 2.0
+
+
+def test_nothing_can_be_reached_within_no_draws_or_known_of_one(tmp_path: Path) -> None:
+    p = program(tmp_path, "query a = cov(x)\nquery m = mean(y)\n")
+    with pytest.raises(SpuccError, match="E0594"):
+        run_until(p, 0.1, most=0)
+    one = run_until(p, 0.1, samples=1, most=1)
+    assert one.provenance["rel_error_reached"] == np.inf and one.answer("m").error is None
+    assert "nan" not in one.table() and "two draws or more" in one.table()
+    # From one draw on it still gets there.
+    assert run_until(p, 0.1, samples=1).provenance["rel_error_reached"] <= 0.1
+
+
+def test_chains_are_as_many_as_asked_for(tmp_path: Path) -> None:
+    p = program(tmp_path, "query a = sample(y)\n")
+    said: list[str] = []
+    result = p.run(samples=100, chains=7, announce=said.append)
+    assert result.provenance["chains"] == 7 and result["a"].shape == (105,)
+    assert said == ["105 draws rather than 100: as many of each of 7 chains"]
+    assert p.run(samples=3).provenance["chains"] == 3
+    with pytest.raises(SpuccError, match="E0594"):
+        p.run(samples=6, chains=7)
+
+
+def test_a_level_alone_makes_no_axis(tmp_path: Path) -> None:
+    p = program(
+        tmp_path, "query a = quantile(x, 0.9)\nquery b = quantile(x, [0.9])\nquery c = quantile(y, 0.9)\n"
+    )
+    result = p.run(samples=100)
+    assert result["a"].shape == (4,) and result["b"].shape == (1, 4) and result["c"].shape == ()
+    assert np.array_equal(result["a"], result["b"][0])

@@ -342,11 +342,13 @@ def test_long_runs_are_announced(program: Program) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_draws(tmp_path: Path) -> None:
-    """Ten times the draws, 320 MB of them, take at most 60 MB more memory."""
-    (tmp_path / "m.spu").write_text("var x: real[8] ~ normal(0, 1)\nquery d = sample(x)\n")
+    """Ten times the draws, 320 MB of them, take at most 60 MB more memory; their quantiles and their table too."""
+    (tmp_path / "m.spu").write_text(
+        "var x: real[8] ~ normal(0, 1)\nquery d = sample(x)\nquery c = cov(x)\nquery q = quantile(x, [0.1, 0.5])\n"
+    )
     code = (
         "import resource, sys, spucc\n"
-        "spucc.compile('m.spu').run(samples=int(sys.argv[1]), stream='a.nc')\n"
+        "spucc.compile('m.spu').run(samples=int(sys.argv[1]), stream='a.nc').table()\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     peak = []
