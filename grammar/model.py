@@ -16,9 +16,10 @@ import numpy as np
 from spucc.diagnostics import Diagnostic, Span, SpuccError
 from spucc.energy import Energy
 from spucc.grammar import tree
-from spucc.grammar.binding import Bound, open_files, undeclared
+from spucc.grammar.binding import Bound, undeclared
 from spucc.grammar.compose import energy_of
 from spucc.grammar.context import Context, Declared
+from spucc.grammar.data_files import open_files
 from spucc.grammar.parser import parse
 from spucc.grammar.source import read_source
 from spucc.grammar.statements import run_all
