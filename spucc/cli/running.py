@@ -10,7 +10,7 @@ import click
 from spucc.cli.compiling import compile_to_state, pair_program
 from spucc.driver import check_tolerance, program_of
 from spucc.progress import Progress
-from spucc.running.accuracy import hardly_worth, run_until
+from spucc.running.accuracy import check_error, hardly_worth, run_until
 from spucc.running.provenance import board_statement
 from spucc.running.run import run_program
 from spucc.stages import Program
@@ -60,6 +60,9 @@ def run_command(program: str, **options: Any) -> None:
         )
     if options["resume"] and not streamed:
         raise click.UsageError("--resume goes on with a file that `-o FILE.nc` names")
+    if options["rel_error"] is not None:
+        # A program that is compiled anew is scheduled by it.
+        check_error(options["rel_error"], options["max_samples"])
     compiled = load_or_compile(program, **options)
     progress = Progress()
 

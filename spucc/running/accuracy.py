@@ -33,14 +33,7 @@ def run_until(
     A longer run begins with the draws of the shorter one. Options as of `run_program`; a file that is named by `stream` ends as
     that of the last run. Raises E0746 for an error that is not between 0 and 1, E0594 for `most` below 1.
     """
-    if not 0 < rel_error < 1:
-        fail(
-            "E0746",
-            f"a relative error of {rel_error:g} cannot be reached",
-            help="ask for one between 0 and 1, e.g. 0.01",
-        )
-    if most < 1:
-        fail("E0594", f"an error cannot be reached within {most} samples", help="allow more --max-samples")
+    check_error(rel_error, most)
     chains = options.get("chains") or CHAINS
     taken = _even(min(scheduled(program) if samples is None else samples, most), chains)
     while True:
@@ -55,6 +48,18 @@ def run_until(
         del result
     told = {"rel_error_asked": rel_error, "rel_error_reached": reached}
     return replace(result, provenance={**result.provenance, **told})
+
+
+def check_error(rel_error: float, most: int) -> None:
+    """Raises E0746 for an error that is not between 0 and 1, E0594 for a cap below 1."""
+    if not 0 < rel_error < 1:
+        fail(
+            "E0746",
+            f"a relative error of {rel_error:g} cannot be reached",
+            help="ask for one between 0 and 1, e.g. 0.01",
+        )
+    if most < 1:
+        fail("E0594", f"an error cannot be reached within {most} samples", help="allow more --max-samples")
 
 
 def _even(samples: int, chains: int) -> int:
