@@ -27,6 +27,7 @@ def _thunk(module: str, name: str) -> Callable[[], type[Pass]]:
 
 
 REGISTRY: dict[str, Callable[[], type[Pass]]] = {
+    "border": _thunk("border", "Border"),
     "normalise": _thunk("normalise", "Normalise"),
     "condition": _thunk("condition", "Condition"),
     "reduce": _thunk("reduce", "Reduce"),
@@ -51,7 +52,7 @@ REGISTRY: dict[str, Callable[[], type[Pass]]] = {
     "lower-sweeps": _thunk("spins.sweep_lower", "LowerSweeps"),
 }
 
-_BOARD = "normalise,condition,reduce,split,realise,place,project,embed,fit,calibrate,quantize,lower,schedule"
+_BOARD = "border,normalise,condition,reduce,split,realise,place,project,embed,fit,calibrate,quantize,lower,schedule"
 
 PIPELINES: dict[Family, str] = {
     Family.IDEAL: "normalise,condition,reduce,split,realise,place,quantize,lower,schedule",

@@ -10,26 +10,17 @@ from scipy import sparse
 
 from spucc.arrays import FloatArray
 from spucc.diagnostics import fail
-from spucc.passes.realising.comparison import positive_definite_solve
+from spucc.passes.realising.comparison import comparison, positive_definite_solve
 
 
 def border(p: sparse.csr_array, b: FloatArray, c: float | None = None) -> sparse.csr_array:
-    """P [n, n] bordered by the potential b [n]: [n+1, n+1], the new cell last.
+    """P [n, n] bordered by the potential b [n]: [n+1, n+1], the new cell last; c as by `border_entry`.
 
-    Without `c`, c = 2 bᵀP⁻¹b, so that x explains half of z's variance. The marginal law of x is
-    N(0, P⁻¹ + μμᵀ Var z),
-    the conditional one given z is untouched. Raises E0510 when P is not positive definite and E0514 when c is
-    too small.
+    The marginal law of x is N(0, P⁻¹ + μμᵀ Var z), the conditional one given z is untouched. Raises E0510 when P is not
+    positive definite and E0514 when c is too small.
     """
-    mean = positive_definite_solve(p, b)
-    if mean is None:
-        fail(
-            "E0510",
-            "the matrix of the linear system is not positive definite",
-            help="`solve` by sampling needs A ≻ 0",
-        )
-    least = float(b @ mean)
-    value = c if c is not None else (2.0 * least if least > 0 else 1.0)
+    least = _least(p, b)
+    value = c if c is not None else border_entry(p, b, dominant=False)
     if not value > least:
         fail(
             "E0514",
@@ -41,6 +32,31 @@ def border(p: sparse.csr_array, b: FloatArray, c: float | None = None) -> sparse
     k.eliminate_zeros()
     k.sort_indices()
     return k
+
+
+def border_entry(p: sparse.csr_array, b: FloatArray, dominant: bool) -> float:
+    """c = 2 bᵀP⁻¹b, so that x explains half of z's variance; with `dominant` c = 2 |b|ᵀM⁻¹|b| where P's comparison matrix M
+    is positive definite, so that the bordered one is too and the couplings stay realisable as they are (physics §2).
+
+    Raises E0510 when P is not positive definite."""
+    least = _least(p, b)
+    if dominant:
+        size = np.abs(np.asarray(b))
+        found = positive_definite_solve(comparison(p), size)
+        if found is not None:
+            least = max(least, float(size @ found))
+    return 2.0 * least if least > 0 else 1.0
+
+
+def _least(p: sparse.csr_array, b: FloatArray) -> float:
+    mean = positive_definite_solve(p, b)
+    if mean is None:
+        fail(
+            "E0510",
+            "the matrix of the linear system is not positive definite",
+            help="`solve` by sampling needs A ≻ 0",
+        )
+    return float(b @ mean)
 
 
 def solution(cov: FloatArray) -> FloatArray:

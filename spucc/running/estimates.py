@@ -53,6 +53,8 @@ class Estimate:
     progress: Progress = silent
 
     def __post_init__(self) -> None:
+        # A `solve` of products asks for Cov(x, z)/Var(z) of variables without means (`passes/border.py`).
+        self._ratio = self.query.kind is QueryKind.SOLVE and bool(self.gathers)
         self._moments = None if self.keeps else self._new_moments()
         self._takes = [_take(m) for m in self.matrices]
 
@@ -79,7 +81,8 @@ class Estimate:
                 self.query.span,
                 help="ask for var, or for the cov of a part of the variable",
             )
-        return Moments(self.chains, self.draws, self.size, whole=whole, dependent=not self.independent)
+        width = self.size + 1 if self._ratio else self.size
+        return Moments(self.chains, self.draws, width, whole=whole, dependent=not self.independent)
 
     def prepare(self, streamed: bool = False) -> None:
         """Take the memory for the draws that are kept; with `streamed` a file has them. Raises E0593 when they are more than
@@ -136,8 +139,9 @@ class Estimate:
             total = total + self.offset
         value = total[:, : self.size]
         for left, right, gather in self.gathers:
-            value = value + np.asarray((gather @ (total[:, left] * total[:, right]).T).T)
-        value = value.reshape(self.chains, count, self.size)
+            product = total[:, left] * total[:, right]
+            value = product if self._ratio else value + np.asarray((gather @ product.T).T)
+        value = value.reshape(self.chains, count, -1)
         if self._moments is not None:
             self._moments.add(value)
         else:
@@ -171,10 +175,10 @@ class Estimate:
     def _answer(self) -> Answer:
         kind, shape = self.query.kind, self.shape
         moments = self._known()
-        ess, rhat = moments.ess(), moments.rhat()
+        ess, rhat = moments.ess()[: self.size], moments.rhat()
         common: dict[str, Any] = {
             "ess": ess.reshape(shape),
-            "rhat": None if rhat is None else rhat.reshape(shape),
+            "rhat": None if rhat is None else rhat[: self.size].reshape(shape),
             "chains": self.chains,
         }
         if kind is QueryKind.SAMPLE:
@@ -187,6 +191,8 @@ class Estimate:
             value, error = self._quantiles(np.sqrt(moments.var()), ess)
         elif kind in _SQUARE:
             value, error = self._covariance(moments.cov(), ess)
+        elif self._ratio:
+            value, error = self._slope(moments.mean(), moments.var(), ess)
         else:
             value, error = self._scalar(moments.mean(), np.sqrt(moments.var()), ess)
         return Answer(self.query.name, kind, value, error if moments.count > 1 else None, **common)
@@ -230,6 +236,15 @@ class Estimate:
         else:
             value, error = mean, sd / np.sqrt(ess)
         return value.reshape(shape), error.reshape(shape)
+
+    def _slope(self, mean: FloatArray, var: FloatArray, ess: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """r = Cov(x, z)/Var(z) from the means and variances of x z and, last, z². Of Gaussian draws without means
+        Var(x z) = Var(x) Var(z) + Cov²(x, z), Var(z²) = 2 Var²(z), Cov(x z, z²) = 2 Cov(x, z) Var(z), so that r errs by
+        √(Var(x z − r z²)/N)/Var(z) with Var(x z − r z²) = Var(x z) − 2 r² Var²(z)."""
+        spread = mean[-1]
+        value = mean[:-1] / spread
+        left = np.maximum(var[:-1] - 2.0 * (value * spread) ** 2, 0.0)
+        return value.reshape(self.shape), (np.sqrt(left / ess) / spread).reshape(self.shape)
 
     def _covariance(self, cov: FloatArray, ess: FloatArray) -> tuple[FloatArray, FloatArray]:
         """cov, inverse and corr with the standard errors of Gaussian draws: Var(S_ij) = (S_ii S_jj + S_ij²)/N."""
