@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from scipy import integrate
 
+from spucc.arrays import frozen
 from spucc.diagnostics import SpuccError
 from spucc.driver import compile_program
+from spucc.grammar import elaborate
 from spucc.ir import identical, read_program
 from spucc.running.energy_ledger import energy_ledger
 from spucc.running.run import run_program
@@ -206,6 +208,16 @@ def test_every_draw_is_a_load_in_the_ledger() -> None:
 
 
 def test_a_state_of_the_spins_without_a_proper_law_is_named() -> None:
+    """The front end finds it in a program; in an energy of other makers the compiler does."""
+    text = "var x: real ~ normal(0, 1)\nvar s: spin\nenergy {} * x**2 * s"
+    with pytest.raises(SpuccError, match="E0409") as caught:
+        compile_program(text.format(1.0), target="ideal+ideal-spin")
+    assert caught.value.diagnostics[0].notes == ("where s = -1",)
+    energy = elaborate(text.format(0.4)).energy
+    (terms,) = energy.higher
+    energy = dataclasses.replace(
+        energy, higher=(dataclasses.replace(terms, coefficient=frozen(2.5 * terms.coefficient)),)
+    )
     with pytest.raises(SpuccError, match="E0515") as caught:
-        compile_program("var x: real ~ normal(0, 1)\nvar s: spin\nenergy x**2 * s", target="ideal+ideal-spin")
+        compile_program(energy, target="ideal+ideal-spin")
     assert "given s = -1" in caught.value.diagnostics[0].title
