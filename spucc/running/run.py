@@ -93,7 +93,9 @@ def run_program(
         if q.kind in _FREE
     ]
     paths = [
-        Trajectory(program, q, plan, seed, engine) for q in program.source.queries if q.kind is QueryKind.TRAJECTORY
+        Trajectory(program, q, plan, seed, engine)
+        for q in program.source.queries
+        if q.kind is QueryKind.TRAJECTORY
     ]
     takers: list[Taker] = [*estimates, *best, *free, *paths]
     origin = provenance(program, plan, seed, engine.name, mode, plan.samples)

@@ -213,7 +213,7 @@ def test_a_state_of_the_spins_without_a_proper_law_is_named() -> None:
     with pytest.raises(SpuccError, match="E0409") as caught:
         compile_program(text.format(1.0), target="ideal+ideal-spin")
     assert caught.value.diagnostics[0].notes == ("where s = -1",)
-    energy = elaborate(text.format(0.4)).energy
+    energy = elaborate(text.format(0.4))
     (terms,) = energy.higher
     energy = dataclasses.replace(
         energy, higher=(dataclasses.replace(terms, coefficient=frozen(2.5 * terms.coefficient)),)
