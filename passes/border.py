@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from spucc.arrays import FloatArray, IntArray, frozen
+from spucc.device import Device
 from spucc.energy import Domain, Energy, Form, Origin, Product, Quadratic, Query, QueryKind, Variable
 from spucc.passes.realising.border import border_entry
 from spucc.pipeline import Context, Pass
@@ -19,7 +20,12 @@ from spucc.stages import Stage, State, Step
 
 @dataclass(frozen=True)
 class Border(Pass):
-    """Gives each `solve` one cell more, whose covariances with the others are the answer."""
+    """Gives each `solve` one cell more, whose covariances with the others are the answer.
+
+    The cell is coupled to as many others as b has entries. Where the device has no such cell, or none to spare, the mean is left
+    to the host, which the ledger says; `always` insists."""
+
+    always: bool = False
 
     name: ClassVar[str] = "border"
     takes: ClassVar[Stage] = Stage.ENERGY
@@ -32,12 +38,30 @@ class Border(Pass):
         model, notes = state.source, []
         if state.device.spec.bias is None and state.model is model:
             for k, query in enumerate(model.queries):
-                if query.kind is QueryKind.SOLVE and not query.products and np.any(query.rhs):
-                    model = bordered(model, k, dominant=state.device.family.springs)
-                    notes.append(f"`{query.name}` is read from its covariances with a cell more")
+                if query.kind is not QueryKind.SOLVE or query.products or not np.any(query.rhs):
+                    continue
+                lacking = "" if self.always else _lacking(state.device, query)
+                if lacking:
+                    notes.append(f"the mean of `{query.name}` is the host's own arithmetic: {lacking}")
+                    continue
+                model = bordered(model, k, dominant=state.device.family.springs)
+                notes.append(f"`{query.name}` is read from its covariances with a cell more")
             state = replace(state, source=model, model=model)
         step = Step(str(self), Affine.identity(state.model.n), tuple(notes))
         return replace(state, steps=(*state.steps, step))
+
+
+def _lacking(device: Device, query: Query) -> str:
+    """What a device lacks for a border, if anything."""
+    assert query.rhs is not None
+    if device.topology.nodes is None:
+        return ""
+    cells = int(device.alive.sum())
+    joined = int(np.bincount(device.topology.edges[device.live_edges].ravel(), minlength=1).max())
+    if query.rhs.size + 1 > cells:
+        return f"a border takes {query.rhs.size + 1} cells, and {cells} work"
+    wanted = int(np.count_nonzero(query.rhs))
+    return f"a border takes {wanted} couplers at one cell, and there are {joined}" if wanted > joined else ""
 
 
 def bordered(model: Energy, number: int, dominant: bool) -> Energy:

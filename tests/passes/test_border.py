@@ -94,3 +94,22 @@ def test_what_is_dominant_stays_so() -> None:
     assert "read-out" not in ways and "readout" not in ways
     answer = program.run(samples=20_000, seed=0).answer("x")
     assert np.abs((answer.value - linalg.solve(a, [1, -2, 3])) / answer.error).max() < 5.5
+
+
+def test_a_device_without_room_for_a_border_says_so() -> None:
+    """Eight unknowns on eight cells, and a potential everywhere on a lattice: the host's mean, and the ledger says that it is."""
+    rng = np.random.default_rng(1)
+    w = -np.triu(rng.random((8, 8)), 1)
+    a = w + w.T + np.diag(np.abs(w + w.T).sum(axis=1) + 1.0)
+    text = f"data A: real[8, 8] = {a.tolist()}\nquery x = solve(A, [1, 2, 3, 4, 5, 6, 7, 8])"
+    program = spucc.compile(text, target="spu8")
+    assert "a border takes 9 cells, and 8 work" in program.steps[0].notes[0]
+    answer = program.run(samples=4000, seed=0).answer("x")
+    assert np.abs((answer.value - linalg.solve(a, np.arange(1.0, 9.0))) / answer.error).max() < 5.5
+    lattice = """
+    let G = grid(4, 4)
+    query x = solve(laplacian(G) + eye(16), ones(16))
+    query y = solve(laplacian(G) + eye(16), concat([1], zeros(15)))
+    """
+    notes = spucc.compile(lattice, target="king-8x8").steps[0].notes
+    assert "16 couplers at one cell, and there are 8" in notes[0] and "cell more" in notes[1]
