@@ -69,14 +69,16 @@ def bordered(model: Energy, number: int, dominant: bool) -> Energy:
 
         K = [[A, −b], [−bᵀ, c]],   A⁻¹b = Cov(x, z)/Var(z)
 
-    and the query asks for the products x z and z². `dominant`: choose c so that K keeps dominant what A has dominant."""
+    and the query asks for the products x z, x² and z², and a multiple: b is divided by its largest entry. `dominant`: choose c
+    so that K keeps dominant what A has dominant."""
     n, query = model.n, model.queries[number]
     form = query.form
     assert form is not None and query.rhs is not None and query.matrix is not None
     x: IntArray = form.matrix.indices.astype(np.int64)
     # The energy is T ½ xᵀAx − T bᵀx.
-    t, column = model.temperature, np.asarray(model.linear)[x]
-    c = t * border_entry(sparse.csr_array(query.matrix), query.rhs, dominant)
+    t, unit = model.temperature, float(np.abs(query.rhs).max())
+    column = np.asarray(model.linear)[x] / unit
+    c = t * border_entry(sparse.csr_array(query.matrix), query.rhs / unit, dominant)
     rows, cols = np.concatenate([x, np.full(x.size, n), [n]]), np.concatenate([np.full(x.size, n), x, [n]])
     more = sparse.coo_array((np.concatenate([column, column, [c]]), (rows, cols)), shape=(n + 1, n + 1))
     own = sparse.coo_array(model.quadratic.sparse)
@@ -93,18 +95,18 @@ def bordered(model: Energy, number: int, dominant: bool) -> Energy:
         linear=frozen(linear),
         quadratic=Quadratic(sparse.csr_array(own + more), model.quadratic.blocks),
         queries=tuple(
-            _products(q, x, n) if k == number else _asked(q, n) for k, q in enumerate(model.queries)
+            _products(q, x, n, unit) if k == number else _asked(q, n) for k, q in enumerate(model.queries)
         ),
         origins=origins,
     )
 
 
-def _products(query: Query, x: IntArray, z: int) -> Query:
-    """x z and z² in place of x."""
-    left = _reading(np.append(x, z), z + 1)
-    right = _reading(np.full(x.size + 1, z), z + 1)
+def _products(query: Query, x: IntArray, z: int, unit: float) -> Query:
+    """x z, x² and z² in place of x."""
+    left = _reading(np.concatenate([x, x, [z]]), z + 1)
+    right = _reading(np.concatenate([np.full(x.size, z), x, [z]]), z + 1)
     nothing = Form(sparse.csr_array((x.size, z + 1)), frozen(np.zeros(x.size)), (x.size,))
-    gather = sparse.csr_array(sparse.eye_array(x.size, x.size + 1))
+    gather = sparse.csr_array(unit * sparse.eye_array(x.size, left.size))
     return replace(query, form=nothing, products=(Product(left, right, gather),))
 
 

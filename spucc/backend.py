@@ -60,7 +60,7 @@ class Request:
         if self.dtype not in ("float64", "float32"):
             fail("E0726", f"draws cannot be of type `{self.dtype}`", help="choose float64 or float32")
         if self.interval is not None and not 0 <= self.interval < np.inf:
-            fail("E0726", f"draws cannot be {self.interval} s apart", help="give a time of 0 s or more")
+            fail("E0726", f"draws cannot be {self.interval} s apart", help="give a time above 0 s")
 
 
 @dataclass(frozen=True, eq=False)

@@ -403,16 +403,30 @@ def calibrated(device: Device, path: Path) -> Device:
     return found
 
 
+_SI = "no part has such a value; figures are in SI units"
+
+
+def _plausible(value: float) -> bool:
+    """Whether arithmetic with a figure of a part keeps clear of overflow: 0, or of a size that some quantity might have."""
+    return value == 0 or 1e-60 < abs(value) < 1e60
+
+
 def _faults(spec: DeviceSpec, table: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(field, what is wrong, the way out) of everything that the types alone do not say."""
     for name in ("ground", "coupling", "bias", "quartic"):
         bank = getattr(spec, name)
         if bank is not None:
             yield from _bank_faults(name, bank)
+            for end in ("min", "max"):
+                value = getattr(bank, end)
+                if np.isfinite(value) and not _plausible(value):
+                    yield f"{name}.{end}", f"{name}.{end} is {value:g}", _SI
     for section in ("circuit", "strays", "noise", "timing", "energy"):
         for field, value in msgspec.structs.asdict(getattr(spec, section)).items():
             if isinstance(value, float) and not np.isfinite(value):
                 yield f"{section}.{field}", f"{section}.{field} is {value:g}", "give a finite value"
+            elif section in ("circuit", "strays") and not _plausible(value):
+                yield f"{section}.{field}", f"{section}.{field} is {value:g}", _SI
     if not np.isfinite(spec.adc.noise):
         yield "adc.noise", f"adc.noise is {spec.adc.noise:g}", "give a finite value"
     if spec.circuit.theta_min > spec.circuit.theta_max:

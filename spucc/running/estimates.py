@@ -81,7 +81,7 @@ class Estimate:
                 self.query.span,
                 help="ask for var, or for the cov of a part of the variable",
             )
-        width = self.size + 1 if self._ratio else self.size
+        width = 2 * self.size + 1 if self._ratio else self.size
         return Moments(self.chains, self.draws, width, whole=whole, dependent=not self.independent)
 
     def prepare(self, streamed: bool = False) -> None:
@@ -192,7 +192,7 @@ class Estimate:
         elif kind in _SQUARE:
             value, error = self._covariance(moments.cov(), ess)
         elif self._ratio:
-            value, error = self._slope(moments.mean(), moments.var(), ess)
+            value, error = self._slope(moments.mean(), ess)
         else:
             value, error = self._scalar(moments.mean(), np.sqrt(moments.var()), ess)
         return Answer(self.query.name, kind, value, error if moments.count > 1 else None, **common)
@@ -237,14 +237,15 @@ class Estimate:
             value, error = mean, sd / np.sqrt(ess)
         return value.reshape(shape), error.reshape(shape)
 
-    def _slope(self, mean: FloatArray, var: FloatArray, ess: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """r = Cov(x, z)/Var(z) from the means and variances of x z and, last, z². Of Gaussian draws without means
-        Var(x z) = Var(x) Var(z) + Cov²(x, z), Var(z²) = 2 Var²(z), Cov(x z, z²) = 2 Cov(x, z) Var(z), so that r errs by
-        √(Var(x z − r z²)/N)/Var(z) with Var(x z − r z²) = Var(x z) − 2 r² Var²(z)."""
+    def _slope(self, mean: FloatArray, ess: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """A multiple of r = Cov(x, z)/Var(z) from the means of x z, x² and, last, z²: a regression through the origin, which
+        errs by √((x² − r² z²)/(N − 1))/√z²."""
+        n, unit = self.size, self.gathers[0][2].diagonal()
         spread = mean[-1]
-        value = mean[:-1] / spread
-        left = np.maximum(var[:-1] - 2.0 * (value * spread) ** 2, 0.0)
-        return value.reshape(self.shape), (np.sqrt(left / ess) / spread).reshape(self.shape)
+        slope = mean[:n] / spread
+        left = np.maximum(mean[n:-1] - slope**2 * spread, 0.0)
+        error = np.sqrt(left / (spread * np.maximum(ess - 1.0, 1.0)))
+        return (unit * slope).reshape(self.shape), (unit * error).reshape(self.shape)
 
     def _covariance(self, cov: FloatArray, ess: FloatArray) -> tuple[FloatArray, FloatArray]:
         """cov, inverse and corr with the standard errors of Gaussian draws: Var(S_ij) = (S_ii S_jj + S_ij²)/N."""

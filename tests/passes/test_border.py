@@ -58,6 +58,20 @@ def test_paths_give_the_same_answer_and_programs_read_back(tmp_path) -> None:
     assert np.abs(one["X"] - linalg.inv(A)).max() < 0.2
 
 
+def test_few_draws_and_extreme_sizes_keep_their_errors() -> None:
+    """With three draws the error is that of a regression, never 0; the size of b scales answer and error alike."""
+    program = spucc.compile(TEXT, target="spu8")
+    for seed in range(20):
+        answer = program.run(samples=3, seed=seed, chains=1).answer("x")
+        assert answer.error is not None and (answer.error > 1e-6).all()
+    one = program.run(samples=2000, seed=0).answer("x")
+    for size in ("1e-150", "1e150"):
+        big = spucc.compile(TEXT.replace("solve(A, b)", f"solve(A, {size} * b)"), target="spu8")
+        answer = big.run(samples=2000, seed=0).answer("x")
+        assert np.allclose(answer.value / float(size), one.value, rtol=1e-3)
+        assert np.allclose(answer.error / float(size), one.error, rtol=1e-3)
+
+
 def test_bias_currents_need_no_border() -> None:
     program = spucc.compile(TEXT, target="resistive-64")
     assert program.source.n == 7 and not any(q.products for q in program.source.queries if q.name == "x")
