@@ -79,7 +79,7 @@ def test_the_stage_after_a_pass_is_printed_once_and_after_all_passes_each_time(m
     once = spucc("compile", model, "-t", "spu8", "--print-after", "place")
     assert once.count("spucc-ir 1 ") == 1 and "# after place\nspucc-ir 1 placed\n" in once
     every = spucc("compile", model, "-t", "spu8", "--print-after", "all")
-    assert every.count("spucc-ir 1 ") == 13
+    assert every.count("spucc-ir 1 ") == 14
 
 
 @pytest.mark.parametrize("option", ["--print-after", "--stop-after"])
@@ -135,7 +135,7 @@ def test_what_has_units_is_not_fitted_again(model: Path, tmp_path: Path) -> None
 def test_both_pipelines_of_a_pair_are_listed() -> None:
     text = spucc("passes", "-t", "grid-16x16+pbit-grid")
     assert (
-        "grid-16x16: normalise" in text
+        "grid-16x16: border" in text
         and "pbit-grid: condition" in text
         and "quantize-spins  placed → quantized" in text
     )
