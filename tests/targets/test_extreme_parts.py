@@ -74,10 +74,13 @@ def test_any_measured_part_of_any_size(value: float) -> None:
 
 
 def test_a_resistance_that_no_part_has_is_named() -> None:
-    (job,), device = compiled("spu8").jobs, load_device("spu8{circuit.resistance=1e300}")
+    (job,), measured = compiled("spu8").jobs, Calibration(resistance=np.full(8, 1e300))
+    device = replace(load_device("spu8"), calibration=measured)
     for mode in Mode:
         with pytest.raises(SpuccError, match=r"E0720.*resistance is 1e\+300 Ω"):
             next(Exact().run(job, device, Request(1, mode=mode)))
+    with pytest.raises(SpuccError, match=r"E0503.*circuit.resistance is 1e\+300"):
+        load_device("spu8{circuit.resistance=1e300}")
     with pytest.raises(SpuccError, match=r"E0503.*circuit.inductance is inf"):
         load_device("spu8{circuit.inductance=inf}")
     # Each part could be built, a coil with a resistor of 10⁷ of its natural impedance and one of 10⁻⁷ not be followed.
